@@ -1,0 +1,57 @@
+//! The types of the caller's functions.
+//!
+//! They are `extern "C-unwind"`: a C++ exception may leave them and pass through the run of the loop. They are safe to
+//! call here because whoever registered one promised, at the `unsafe` function of the C interface, that it may be called
+//! with its `user_data` on the loop's thread until the handle is closed.
+
+use super::handle::{gyre_child, gyre_hook, gyre_io, gyre_loop, gyre_signal, gyre_timer};
+use core::ffi::{c_int, c_void};
+
+/// Runs once on the loop's thread for each accepted `gyre_loop_post`.
+#[allow(non_camel_case_types)]
+pub type gyre_post_cb = Option<extern "C-unwind" fn(r#loop: gyre_loop, user_data: *mut c_void)>;
+
+/// Tells what a descriptor is ready for: `events` holds `GYRE_READ`, `GYRE_WRITE`, `GYRE_PRIORITY` and `GYRE_PEER_CLOSED`
+/// as far as asked for, and `GYRE_HANGUP` and `GYRE_ERROR` unasked.
+#[allow(non_camel_case_types)]
+pub type gyre_io_cb = Option<extern "C-unwind" fn(r#loop: gyre_loop, io: gyre_io, events: u32, user_data: *mut c_void)>;
+
+/// Tells that a timer's deadline has passed.
+#[allow(non_camel_case_types)]
+pub type gyre_timer_cb = Option<extern "C-unwind" fn(r#loop: gyre_loop, timer: gyre_timer, user_data: *mut c_void)>;
+
+/// Tells that `signum` was raised, `count` times since the last call.
+#[allow(non_camel_case_types)]
+pub type gyre_signal_cb = Option<
+    extern "C-unwind" fn(r#loop: gyre_loop, signal: gyre_signal, signum: c_int, count: u32, user_data: *mut c_void),
+>;
+
+/// How a child process ended; valid during the callback.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(non_camel_case_types)]
+pub struct gyre_child_exit {
+    /// The size of this struct in the library; fields of later versions come behind the ones here.
+    pub size: usize,
+    /// The process that ended.
+    pub pid: libc::pid_t,
+    /// 0; or -ECHILD when the end was taken by somebody else (a waitpid of the host, or SIGCHLD set to SIG_IGN), and so
+    /// only the fact of the end is known.
+    pub error: c_int,
+    /// What the process gave to exit, 0 to 255; -1 when a signal killed it or the end is not known.
+    pub code: c_int,
+    /// The signal that killed it; 0 when none did.
+    pub signal: c_int,
+    /// 1 when a core was dumped.
+    pub core_dumped: c_int,
+}
+
+/// Tells, once, how a child process ended.
+#[allow(non_camel_case_types)]
+pub type gyre_child_cb = Option<
+    extern "C-unwind" fn(r#loop: gyre_loop, child: gyre_child, exit: *const gyre_child_exit, user_data: *mut c_void),
+>;
+
+/// Runs in each turn of the loop, in the phase that the hook was opened for.
+#[allow(non_camel_case_types)]
+pub type gyre_hook_cb = Option<extern "C-unwind" fn(r#loop: gyre_loop, hook: gyre_hook, user_data: *mut c_void)>;

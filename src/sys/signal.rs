@@ -1,0 +1,116 @@
+//! One handler for all watched signals, that remembers and still runs whatever was installed before it: sigaction(2).
+//!
+//! Everything in the handler's path is a static or an atomic, and keeps `errno` (signal-safety(7)).
+
+use super::{thread, wakeup};
+use crate::status::{Result, Status};
+use core::ffi::{c_int, c_void};
+use core::mem::MaybeUninit;
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use once_cell::sync::OnceCell;
+
+/// One past the highest signal number of Linux.
+pub const LIMIT: usize = 65;
+
+/// What was installed for a signal before gyre's handler.
+#[derive(Clone, Copy)]
+pub struct Saved(libc::sigaction);
+
+static DELIVER: OnceCell<fn(usize)> = OnceCell::new();
+
+/// What the handler calls after its own work: the address shifted left by one, and whether it takes three arguments.
+/// One word, so that the handler never sees a half of it. 0 for the default and for ignore.
+static PREVIOUS: [AtomicU64; LIMIT] = [const { AtomicU64::new(0) }; LIMIT];
+
+/// The thread that runs the previous handler. Finds the circle that a host makes which installed its handler over gyre's,
+/// calls gyre's from it, and is then itself the previous one.
+static CHAINING: [AtomicUsize; LIMIT] = [const { AtomicUsize::new(0) }; LIMIT];
+
+type Plain = extern "C" fn(c_int);
+type Detailed = extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
+
+extern "C" fn on_signal(signum: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    let errno = wakeup::errno();
+    let number = signum as usize;
+    if let (Some(previous), Some(chaining)) = (PREVIOUS.get(number), CHAINING.get(number)) {
+        let me = thread::current();
+        if chaining.load(Ordering::Relaxed) != me {
+            if let Some(deliver) = DELIVER.get() {
+                deliver(number);
+            }
+            let previous = previous.load(Ordering::Acquire);
+            let address = (previous >> 1) as usize;
+            if address != 0 {
+                let mine = chaining.compare_exchange(0, me, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+                if previous & 1 == 1 {
+                    // SAFETY: the kernel had this address as a handler with SA_SIGINFO, so it is one.
+                    let handler = unsafe { core::mem::transmute::<usize, Detailed>(address) };
+                    handler(signum, info, context);
+                } else {
+                    // SAFETY: the kernel had this address as a handler without SA_SIGINFO, so it is one.
+                    let handler = unsafe { core::mem::transmute::<usize, Plain>(address) };
+                    handler(signum);
+                }
+                if mine {
+                    chaining.store(0, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+    wakeup::set_errno(errno);
+}
+
+/// `-EINVAL` for numbers that are no signals, that cannot be caught, or that mean a fault of the running thread.
+pub fn check(signum: i32) -> Result<usize> {
+    const REFUSED: [i32; 6] = [libc::SIGKILL, libc::SIGSTOP, libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL];
+    match usize::try_from(signum) {
+        Ok(number) if number > 0 && number < LIMIT && !REFUSED.contains(&signum) => Ok(number),
+        _ => Err(Status::EINVAL),
+    }
+}
+
+/// Installs the handler for `number`, which from then on calls `deliver` with it, and returns what was there before.
+pub fn install(number: usize, deliver: fn(usize)) -> Result<Saved> {
+    let _ = DELIVER.set(deliver);
+    let saved = current(number)?;
+    remember(number, saved);
+    let mut ours = saved.0;
+    ours.sa_sigaction = on_signal as *const () as usize;
+    ours.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART | libc::SA_ONSTACK;
+    // SAFETY: sigemptyset writes to a set that is ours.
+    unsafe { libc::sigemptyset(&mut ours.sa_mask) };
+    let replaced = exchange(number, Some(&ours))?;
+    remember(number, replaced); // the host may have been quicker between the two calls
+    Ok(replaced)
+}
+
+/// Puts back what was there before, unless somebody has replaced gyre's handler since.
+pub fn restore(number: usize, saved: Saved) {
+    if current(number).is_ok_and(|now| now.0.sa_sigaction == on_signal as *const () as usize) {
+        let _ = exchange(number, Some(&saved.0)); // cannot fail: the kernel took this action before
+    }
+}
+
+fn remember(number: usize, saved: Saved) {
+    let handler = saved.0.sa_sigaction;
+    let detailed = saved.0.sa_flags & libc::SA_SIGINFO != 0;
+    let callable = handler != libc::SIG_DFL && handler != libc::SIG_IGN && handler != on_signal as *const () as usize;
+    if let Some(previous) = PREVIOUS.get(number) {
+        previous.store(if callable { (handler as u64) << 1 | u64::from(detailed) } else { 0 }, Ordering::Release);
+    }
+}
+
+fn current(number: usize) -> Result<Saved> {
+    exchange(number, None)
+}
+
+fn exchange(number: usize, action: Option<&libc::sigaction>) -> Result<Saved> {
+    let mut old = MaybeUninit::<libc::sigaction>::uninit();
+    let action = action.map_or(core::ptr::null(), core::ptr::from_ref);
+    // SAFETY: `action` is NULL or valid, `old` is valid to write to.
+    if unsafe { libc::sigaction(number as c_int, action, old.as_mut_ptr()) } != 0 {
+        return Err(Status::last_os_error());
+    }
+    // SAFETY: the call succeeded and so filled the struct.
+    Ok(Saved(unsafe { old.assume_init() }))
+}
