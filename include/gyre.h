@@ -782,7 +782,8 @@ int gyre_loop_explain(gyre_loop loop,
 int gyre_loop_stats(gyre_loop loop, gyre_loop_statistics *out);
 
 /**
- * Writes a line of text for each open handle: its kind and bits, what it waits for, and whether it keeps the loop running.
+ * Writes a line of text for the loop (backend, whether it is alive, posts), and one for each open handle: its kind and bits,
+ * what it waits for, and whether it keeps the loop running.
  * For finding out why gyre_loop_run does not return.
  *
  * @param fd where to write to.

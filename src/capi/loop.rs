@@ -579,7 +579,8 @@ pub unsafe extern "C" fn gyre_loop_stats(r#loop: gyre_loop, out: *mut gyre_loop_
     unsafe { code_and_output(out, fill) }
 }
 
-/// Writes a line of text for each open handle: its kind and bits, what it waits for, and whether it keeps the loop running.
+/// Writes a line of text for the loop (backend, whether it is alive, posts), and one for each open handle: its kind and bits,
+/// what it waits for, and whether it keeps the loop running.
 /// For finding out why gyre_loop_run does not return.
 ///
 /// @param fd where to write to.

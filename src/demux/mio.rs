@@ -181,7 +181,7 @@ impl Demux for Mio {
         Ok(())
     }
 
-    fn is_always_ready(&self) -> bool {
+    fn is_ready(&mut self) -> bool {
         self.files.iter().any(File::is_ready)
     }
 

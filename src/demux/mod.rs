@@ -168,8 +168,8 @@ pub trait Demux {
     fn verify(&mut self, fd: RawFd, interest: Events, token: u64) -> Result<()>;
     /// Waits until something is ready, the wake-up descriptor is written to, a signal interrupts, or `timeout_ns` is over.
     fn wait(&mut self, timeout_ns: u64, batch: &mut Batch) -> Result<()>;
-    /// Whether the next wait returns at once whatever the kernel says: always-ready files.
-    fn is_always_ready(&self) -> bool;
+    /// Whether the next wait returns at once, as far as [`Demux::descriptor`] does not tell.
+    fn is_ready(&mut self) -> bool;
     /// A descriptor that is readable when [`Demux::wait`] would report something; its number and file stay the same for
     /// the demultiplexer's life.
     fn descriptor(&mut self) -> Result<RawFd>;

@@ -105,6 +105,11 @@ impl PollSet {
         if identity(fd)? == watched.identity { Ok(()) } else { Err(Status::ENOENT) }
     }
 
+    /// Whether something is ready now.
+    pub fn is_ready(&mut self) -> bool {
+        poll::poll(&mut self.polled, Some(0)).is_ok_and(|ready| ready > 0)
+    }
+
     /// Every descriptor that is not muted, with what is waited for on it.
     pub fn audible(&self) -> impl Iterator<Item = (RawFd, Events)> {
         let polled = self.polled.iter().skip(1).map(|polled| polled.fd);
@@ -206,8 +211,8 @@ impl Demux for Poll {
         self.0.wait((timeout_ns != FOREVER).then_some(timeout_ns), batch).map(|_| ())
     }
 
-    fn is_always_ready(&self) -> bool {
-        false // the kernel itself says so of files
+    fn is_ready(&mut self) -> bool {
+        self.0.is_ready()
     }
 
     fn descriptor(&mut self) -> Result<RawFd> {

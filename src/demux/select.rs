@@ -75,8 +75,8 @@ impl Demux for Select {
         }
     }
 
-    fn is_always_ready(&self) -> bool {
-        false // the kernel itself says so of files
+    fn is_ready(&mut self) -> bool {
+        self.set.is_ready()
     }
 
     fn descriptor(&mut self) -> Result<RawFd> {

@@ -142,8 +142,11 @@ impl Core {
 }
 
 impl Child {
-    /// The end to tell now, if it has come; marks it as told.
+    /// The end to tell now, if it has come and was not told; marks it as told.
     pub fn take_end(&mut self) -> Option<gyre_child_exit> {
+        if self.told {
+            return None; // the pidfd goes on to report a hangup
+        }
         let end = end_of(self.entry)?;
         self.told = true;
         Some(end)

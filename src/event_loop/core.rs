@@ -302,6 +302,12 @@ impl Core {
         (self.news || place.has_news()) && !place.posts().waiting.is_empty()
     }
 
+    /// How many posts wait to be run.
+    pub fn posts(&self) -> usize {
+        let taken = self.posts.len().saturating_sub(self.next_post);
+        place(self.place).posts().waiting.len().saturating_add(taken)
+    }
+
     /// Takes note that the loop's place has news.
     pub fn note_news(&mut self, news: bool) {
         self.news |= news;

@@ -338,7 +338,7 @@ impl Loop {
 
     /// One turn of the loop.
     fn turn(&self, wait: Wait) -> Result<()> {
-        self.deliver()?; // what an exception left behind
+        let had_leftovers = self.deliver()?; // what an exception left behind; this turn is theirs, and does not wait
         {
             let mut core = self.core()?;
             core.statistics.turns = core.statistics.turns.wrapping_add(1);
@@ -349,25 +349,27 @@ impl Loop {
         {
             let mut core = self.core()?;
             let limit = match wait {
+                _ if had_leftovers => 0,
                 Wait::IfAlive(limit) if limit > 0 && core.is_alive() => limit,
                 Wait::IfAlive(_) => 0,
                 Wait::Always(limit) => limit,
             };
             core.wait(limit)?;
         }
-        self.deliver()?;
+        let _ = self.deliver()?;
         self.run_hooks(HookPhase::Check)
     }
 
-    /// Calls all that the dispatch names.
+    /// Calls all that the dispatch names. Returns whether there was anything.
     #[inline]
-    fn deliver(&self) -> Result<()> {
+    fn deliver(&self) -> Result<bool> {
         let mut begun = ticks();
+        let mut any = false;
         loop {
             let call = self.core()?.next_call();
             match call {
-                Some(call) => begun = self.call(call, begun)?,
-                None => return Ok(()),
+                Some(call) => (begun, any) = (self.call(call, begun)?, true),
+                None => return Ok(any),
             }
         }
     }
@@ -407,7 +409,7 @@ impl Loop {
     /// How long a host may wait on the loop's descriptor.
     pub fn timeout(&self) -> Result<u64> {
         let mut core = self.core()?;
-        if place(self.place).has_news() || core.demux.is_always_ready() {
+        if place(self.place).has_news() || core.demux.is_ready() {
             core.flush_interest();
             return Ok(0);
         }

@@ -168,9 +168,6 @@ impl Place {
         self.state.store(ASLEEP, SeqCst);
         self.stop.store(false, SeqCst);
         self.raised.store(0, SeqCst);
-        for count in &self.raise_counts {
-            count.store(0, Relaxed);
-        }
         self.wake_fd.store(wake_fd, SeqCst);
         self.pointer.store(pointer, Release);
         self.own(number);
@@ -181,11 +178,11 @@ impl Place {
     /// A place that is not to be used again stays taken.
     pub fn vacate(&self, number: u8, reusable: bool) {
         // In a child the threads that held pins are gone, and their pins stay.
-        let forked = self.is_live() && ours_word(number).load(Relaxed) == 0;
+        let forked = self.is_forked(number);
+        self.live.store(RESERVED, SeqCst); // before `ours`, or a late caller would take the close for a fork
         owner_word(number).store(0, SeqCst);
         ours_word(number).store(0, SeqCst);
         self.pointer.store(core::ptr::null_mut(), SeqCst);
-        self.live.store(RESERVED, SeqCst);
         if forked {
             self.pins.store(0, SeqCst);
         }
@@ -219,18 +216,23 @@ impl Place {
 
     /// Checks a handle of the loop from any thread: `GYRE_EHANDLE`, `GYRE_EFORKED`.
     pub fn check(&self, number: u8, bits: u64) -> Result<()> {
-        if self.live() != bits {
+        if bits == 0 || self.live() != bits {
             return Err(Status::EHANDLE);
         }
         if self.is_forked(number) {
             return Err(Status::EFORKED);
         }
+        if self.live() != bits {
+            return Err(Status::EHANDLE); // closed meanwhile
+        }
         Ok(())
     }
 
-    /// Whether this process is a child that did not yet take the loop over.
+    /// Whether a loop lives here and this process is a child that has not taken it over.
     pub fn is_forked(&self, number: u8) -> bool {
-        ours_word(number).load(Acquire) == 0
+        let live = self.live();
+        // The second look tells a fork from a close that happens meanwhile in another thread.
+        !matches!(live, 0 | RESERVED) && ours_word(number).load(Acquire) == 0 && self.live() == live
     }
 
     /// Gives the loop up, for another thread to claim.
@@ -312,18 +314,14 @@ impl Place {
         }
     }
 
-    /// Takes the signals that were raised, and how often: `counts` by signal number. Returns them as a set of bits.
-    pub fn take_raised(&self, counts: &mut [u32; signal::LIMIT]) -> u64 {
-        if self.raised.load(Relaxed) == 0 {
-            return 0;
-        }
-        let raised = self.raised.swap(0, SeqCst);
-        for (number, (count, new)) in counts.iter_mut().zip(&self.raise_counts).enumerate().skip(1) {
-            if raised & signal_bit(number) != 0 {
-                *count = new.swap(0, SeqCst);
-            }
-        }
-        raised
+    /// Takes the set of signals that were raised.
+    pub fn take_raised(&self) -> u64 {
+        if self.raised.load(Relaxed) == 0 { 0 } else { self.raised.swap(0, SeqCst) }
+    }
+
+    /// How often a signal was raised since the process began; wraps.
+    pub fn raise_count(&self, signal: usize) -> u32 {
+        self.raise_counts.get(signal).map_or(0, |count| count.load(SeqCst))
     }
 
     fn notify(&self, bits: u64) {
@@ -372,4 +370,13 @@ impl Place {
 /// The bit of a signal in a set; signal 64 is bit 0.
 pub const fn signal_bit(number: usize) -> u64 {
     1 << (number % 64)
+}
+
+/// A signal of a set.
+pub const fn first_signal(set: u64) -> Option<usize> {
+    match set.trailing_zeros() {
+        64 => None,
+        0 => Some(64),
+        bit => Some(bit as usize),
+    }
 }

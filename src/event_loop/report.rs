@@ -7,6 +7,8 @@ use crate::demux::BACKENDS;
 use crate::status::{Result, Status};
 use crate::sys::clock::FOREVER;
 use crate::sys::descriptor::write_all;
+use crate::sys::environment;
+use core::ffi::CStr;
 use core::fmt::{self, Write};
 use std::os::fd::RawFd;
 
@@ -51,14 +53,29 @@ impl Loop {
             writeln!(out, "backend {name}: {why} ({})", backend.note)?;
         }
         if self.choice == (Choice::Auto { ignored_variable: true }) {
-            writeln!(out, "GYRE_BACKEND is set to no backend's name and was ignored")?;
+            environment::with_variable(c"GYRE_BACKEND", |value| {
+                let value = value.map_or(&b""[..], CStr::to_bytes).escape_ascii();
+                writeln!(out, "GYRE_BACKEND is no backend's name and was ignored: {value}")
+            })?;
         }
         Ok(())
     }
 
-    /// Writes a line for each open handle to a descriptor.
+    /// Writes a line for the loop, and one for each open handle, to a descriptor.
     pub fn dump(&self, fd: RawFd) -> Result<()> {
         let core = self.core()?;
+        let name = core.backend.name.to_str().unwrap_or_default();
+        let alive = if core.is_alive() { "alive" } else { "not alive" };
+        let keepalive = if core.keepalive { "on" } else { "off" };
+        let mut line = Line::EMPTY;
+        writeln!(
+            line,
+            "loop {:#018x}: {name}, {alive}, keepalive {keepalive}, {} posts waiting",
+            self.bits,
+            core.posts()
+        )
+        .map_err(|_| Status::EINVAL)?;
+        write_all(fd, line.as_bytes())?;
         for (index, slot) in core.slots.iter() {
             let mut line = Line::EMPTY;
             let described = core.describe(index, &slot.object, &mut line);

@@ -5,8 +5,8 @@
 
 use super::callback::gyre_signal_cb;
 use super::core::{Call, Core};
-use super::place::{PLACES, place};
-use super::slots::{List, Object};
+use super::place::{self, PLACES, place};
+use super::slots::{List, NONE, Object};
 use crate::status::{Result, Status};
 use crate::sys::memory::UserData;
 use crate::sys::signal::{self, LIMIT, Saved};
@@ -18,22 +18,20 @@ pub struct Signal {
     callback: gyre_signal_cb,
     /// The watched signal.
     pub signum: i32,
-    /// The batch in which it was opened: it hears nothing of that one.
-    opened_in: u32,
+    /// How often the signal had been raised when this watcher was last told, or opened.
+    heard: u32,
 }
 
-/// The watchers of one loop, by signal, and what was raised and is still to be told.
+/// The watchers of one loop, by signal, and the signals that were raised and are still to be told.
 pub struct Signals {
     lists: [List; LIMIT],
-    counts: [u32; LIMIT],
     raised: u64,
-    number: usize,
 }
 
 impl Signals {
     /// No watchers.
     pub const fn new() -> Signals {
-        Signals { lists: [List::EMPTY; LIMIT], counts: [0; LIMIT], raised: 0, number: 0 }
+        Signals { lists: [List::EMPTY; LIMIT], raised: 0 }
     }
 }
 
@@ -103,8 +101,8 @@ impl Core {
         if callback.is_none() {
             return Err(Status::EINVAL);
         }
-        let opened_in = self.batch_number;
-        let index = self.slots.insert(Object::Signal(Signal { callback, signum, opened_in }), user_data)?;
+        let heard = place(self.place).raise_count(number);
+        let index = self.slots.insert(Object::Signal(Signal { callback, signum, heard }), user_data)?;
         let Some(list) = self.signals.lists.get_mut(number) else { return Err(Status::EINVAL) };
         if list.is_empty()
             && let Err(status) = watch(number, self.place)
@@ -144,34 +142,28 @@ impl Core {
     /// Takes what was raised up to now; raised later is told in the next turn.
     #[inline]
     pub fn take_signals(&mut self) {
-        self.signals.raised = place(self.place).take_raised(&mut self.signals.counts);
+        self.signals.raised = place(self.place).take_raised();
     }
 
-    /// The next watcher to be told of a signal.
+    /// The next watcher to be told of a signal, with the number of raises that it has not heard of.
     pub fn next_signal(&mut self) -> Option<Call> {
         loop {
-            while let Some(slot) = self.slots.get(self.fan_out.next) {
+            while let Some(slot) = self.slots.get_mut(self.fan_out.next) {
                 let index = self.fan_out.next;
                 self.fan_out.next = slot.next;
-                let Object::Signal(signal) = &slot.object else { continue };
-                if signal.opened_in == self.batch_number {
-                    continue;
+                let user_data = slot.user_data;
+                let Object::Signal(signal) = &mut slot.object else { continue };
+                let raised = place(self.place).raise_count(signal.signum as usize);
+                let count = raised.wrapping_sub(signal.heard);
+                signal.heard = raised;
+                if count > 0 {
+                    let (callback, signum) = (signal.callback, signal.signum);
+                    return Some(Call::Signal { callback, bits: self.slots.bits(index), signum, count, user_data });
                 }
-                let count = self.signals.counts.get(self.signals.number).copied().unwrap_or(1);
-                let (callback, signum, user_data) = (signal.callback, signal.signum, slot.user_data);
-                return Some(Call::Signal { callback, bits: self.slots.bits(index), signum, count, user_data });
             }
-            if self.signals.raised == 0 {
-                return None;
-            }
-            let bit = self.signals.raised.trailing_zeros() as usize;
-            self.signals.raised &= self.signals.raised.wrapping_sub(1);
-            self.signals.number = if bit == 0 { 64 } else { bit };
-            if self.signals.counts.get(self.signals.number).is_some_and(|count| *count > 0)
-                && let Some(list) = self.signals.lists.get(self.signals.number)
-            {
-                self.fan_out.next = list.head;
-            }
+            let number = place::first_signal(self.signals.raised)?;
+            self.signals.raised &= !place::signal_bit(number);
+            self.fan_out.next = self.signals.lists.get(number).map_or(NONE, |list| list.head);
         }
     }
 }
