@@ -604,7 +604,7 @@ void *gyre_loop_user_data(gyre_loop loop);
 /**
  * Ends the present run after its turn; if none is going on, the next one, after one turn that does not wait.
  *
- * @return 0; GYRE_EHANDLE; GYRE_EFORKED.
+ * @return 0; GYRE_EHANDLE; GYRE_EFORKED; GYRE_ECLOSING.
  *
  * Thread: any, and signal handlers: takes no lock and keeps errno.
  */
@@ -613,7 +613,7 @@ int gyre_loop_stop(gyre_loop loop);
 /**
  * Ends the present wait; if none is going on, the next one.
  *
- * @return 0; GYRE_EHANDLE; GYRE_EFORKED.
+ * @return 0; GYRE_EHANDLE; GYRE_EFORKED; GYRE_ECLOSING.
  *
  * Thread: any, and signal handlers: takes no lock and keeps errno.
  */

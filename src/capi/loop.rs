@@ -72,7 +72,7 @@ pub struct gyre_loop_options {
     pub backend: c_int,
     /// A gyre_engine.
     pub engine: c_int,
-    /// How many ready descriptors a turn takes at the most; default 1024.
+    /// How many ready descriptors a turn takes at the most; default 1024, at most 65,536.
     pub events_per_turn: u32,
     /// How many posts may wait; default 1,048,576.
     pub post_capacity: u32,
@@ -126,6 +126,8 @@ pub struct gyre_loop_statistics {
 const MAX_OPTIONS: usize = 4096;
 
 const DEFAULT_EVENTS: usize = 1024;
+/// More than this is a bound that no turn comes to.
+const MAX_EVENTS: usize = 1 << 16;
 const DEFAULT_POSTS: usize = 1 << 20;
 
 /// Reads options of any version.
@@ -165,7 +167,7 @@ unsafe fn read_options(options: *const gyre_loop_options) -> Result<Settings> {
     let or = |value: u32, default: usize| if value == 0 { default } else { value as usize };
     Ok(Settings {
         backend,
-        events_per_turn: or(options.events_per_turn, DEFAULTS.events_per_turn),
+        events_per_turn: or(options.events_per_turn, DEFAULTS.events_per_turn).min(MAX_EVENTS),
         post_capacity: or(options.post_capacity, DEFAULTS.post_capacity),
     })
 }
@@ -303,7 +305,7 @@ pub extern "C" fn gyre_loop_user_data(r#loop: gyre_loop) -> *mut c_void {
 
 /// Ends the present run after its turn; if none is going on, the next one, after one turn that does not wait.
 ///
-/// @return 0; GYRE_EHANDLE; GYRE_EFORKED.
+/// @return 0; GYRE_EHANDLE; GYRE_EFORKED; GYRE_ECLOSING.
 ///
 /// Thread: any, and signal handlers: takes no lock and keeps errno.
 #[unsafe(no_mangle)]
@@ -314,7 +316,7 @@ pub extern "C" fn gyre_loop_stop(r#loop: gyre_loop) -> c_int {
 
 /// Ends the present wait; if none is going on, the next one.
 ///
-/// @return 0; GYRE_EHANDLE; GYRE_EFORKED.
+/// @return 0; GYRE_EHANDLE; GYRE_EFORKED; GYRE_ECLOSING.
 ///
 /// Thread: any, and signal handlers: takes no lock and keeps errno.
 #[unsafe(no_mangle)]
@@ -462,7 +464,7 @@ pub extern "C" fn gyre_loop_after_fork(r#loop: gyre_loop) -> c_int {
         return Status::EHANDLE.code();
     }
     if !here.is_forked(number) {
-        return code(owned(r#loop.bits).map(|_| ()));
+        return code(open_loop(r#loop).map(|_| ()));
     }
     // SAFETY: in a child of fork nobody owns the loop until this call has succeeded, and the pointer is that of the
     // parent's loop, copied.

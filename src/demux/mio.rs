@@ -43,6 +43,7 @@ pub struct Mio {
     files: Vec<File>,
     /// Where the next round over `files` starts, so that a full batch starves none.
     next_file: usize,
+    files_have_the_turn: bool,
 }
 
 impl Mio {
@@ -51,7 +52,7 @@ impl Mio {
         buffer.try_reserve_exact(events_per_wait).map_err(|_| Status::ENOMEM)?;
         buffer.resize(events_per_wait, libc::epoll_event { events: 0, u64: 0 });
         let poll = Some(set_that_wakes_by(wake)?);
-        Ok(Mio { poll, outer: None, wake, buffer, files: Vec::new(), next_file: 0 })
+        Ok(Mio { poll, outer: None, wake, buffer, files: Vec::new(), next_file: 0, files_have_the_turn: false })
     }
 
     fn set(&self) -> Result<RawFd> {
@@ -161,11 +162,19 @@ impl Demux for Mio {
     fn wait(&mut self, timeout_ns: u64, batch: &mut Batch) -> Result<()> {
         let set = self.set()?;
         let files = if self.files.is_empty() { 0 } else { self.files.iter().filter(|file| file.is_ready()).count() };
-        let (timeout_ns, room) = if files == 0 {
-            (timeout_ns, batch.room())
-        } else {
+        let (timeout_ns, room) = match (files, batch.room()) {
+            (0, room) => (timeout_ns, room),
+            (_, 1) => {
+                // No room for both: they take turns.
+                self.files_have_the_turn = !self.files_have_the_turn;
+                if self.files_have_the_turn {
+                    self.report_files(batch);
+                    return Ok(());
+                }
+                (0, 1)
+            }
             // Files leave at least half of the batch to the kernel's set.
-            (0, batch.room().saturating_sub(files.min(batch.room() / 2)))
+            (files, room) => (0, room.saturating_sub(files.min(room / 2))),
         };
         let buffer = self.buffer.get_mut(..room).unwrap_or_default();
         let count = epoll::wait(set, buffer, timeout_ns)?;
@@ -183,6 +192,10 @@ impl Demux for Mio {
 
     fn is_ready(&mut self) -> bool {
         self.files.iter().any(File::is_ready)
+    }
+
+    fn owns(&self, fd: RawFd) -> bool {
+        [&self.poll, &self.outer].into_iter().flatten().any(|set| set.as_raw_fd() == fd)
     }
 
     fn descriptor(&mut self) -> Result<RawFd> {

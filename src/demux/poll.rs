@@ -215,6 +215,10 @@ impl Demux for Poll {
         self.0.is_ready()
     }
 
+    fn owns(&self, _: RawFd) -> bool {
+        false
+    }
+
     fn descriptor(&mut self) -> Result<RawFd> {
         Err(Status::EUNSUPPORTED)
     }

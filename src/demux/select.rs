@@ -79,6 +79,10 @@ impl Demux for Select {
         self.set.is_ready()
     }
 
+    fn owns(&self, _: RawFd) -> bool {
+        false
+    }
+
     fn descriptor(&mut self) -> Result<RawFd> {
         Err(Status::EUNSUPPORTED)
     }

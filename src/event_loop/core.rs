@@ -93,6 +93,9 @@ pub struct Statistics {
     pub stale_events: u64,
 }
 
+/// Room for so many posts is kept from turn to turn; what a larger burst took is given back.
+const KEPT_POSTS: usize = 1 << 16;
+
 /// The state of a loop. Its owner's thread alone touches it.
 pub struct Core {
     /// Which place of the process-wide table the loop lives in.
@@ -428,8 +431,11 @@ impl Core {
                 return None;
             }
             self.news = false;
-            self.posts.clear();
             self.next_post = 0;
+            self.posts.clear();
+            if self.posts.capacity() > KEPT_POSTS {
+                self.posts = Vec::new();
+            }
             core::mem::swap(&mut self.posts, &mut place(self.place).posts().waiting);
         }
         let post = self.posts.get(self.next_post)?;
@@ -439,11 +445,6 @@ impl Core {
     }
 
     // ---- the end ----
-
-    /// Refuses further posts, and takes those that were accepted: [`Core::next_last_post`] hands them out.
-    pub fn take_last_posts(&mut self) {
-        place(self.place).posts().accepting = false;
-    }
 
     /// The next post to run before the loop goes.
     pub fn next_last_post(&mut self) -> Option<Call> {

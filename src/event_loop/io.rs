@@ -231,8 +231,8 @@ impl Core {
         if callback.is_none() || !(interest & !Events::ASKABLE).is_empty() {
             return Err(Status::EINVAL);
         }
-        if fd == self.wakeup.fd() {
-            return Err(Status::EINVAL); // a number that the host has closed before, and that is the loop's own now
+        if fd == self.wakeup.fd() || self.demux.owns(fd) {
+            return Err(Status::EINVAL); // perhaps a number that the host has closed before
         }
         if edge && !self.backend.edge {
             return Err(Status::EUNSUPPORTED);

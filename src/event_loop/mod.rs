@@ -220,12 +220,13 @@ impl Loop {
         }
         self.phase.set(Phase::Closing);
         if !forked {
-            self.core()?.take_last_posts();
+            here.begin_closing();
             loop {
                 let call = self.core()?.next_last_post();
                 let Some(call) = call else { break };
                 call.make(self.bits);
                 if here.is_forked(self.place) {
+                    self.phase.set(Phase::Idle); // a child that the function forked: it may close its copy itself
                     return Err(Status::EFORKED);
                 }
             }

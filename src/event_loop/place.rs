@@ -36,8 +36,6 @@ pub struct Posts {
     pub waiting: Vec<Post>,
     /// How many may wait.
     pub capacity: usize,
-    /// Off once the loop is being closed.
-    pub accepting: bool,
 }
 
 /// One place in the table.
@@ -47,6 +45,8 @@ pub struct Place {
     pointer: AtomicPtr<Loop>,
     state: AtomicU8,
     stop: AtomicBool,
+    /// Whether the loop is being closed; changes under the lock of `posts`.
+    closing: AtomicBool,
     pins: AtomicU32,
     wake_fd: AtomicI32,
     /// The owner once more, not wiped by a fork: a child tells by it whether it is the owner's own copy.
@@ -122,12 +122,13 @@ impl Place {
             pointer: AtomicPtr::new(core::ptr::null_mut()),
             state: AtomicU8::new(ASLEEP),
             stop: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
             pins: AtomicU32::new(0),
             wake_fd: AtomicI32::new(-1),
             owner_before_fork: AtomicUsize::new(0),
             raised: AtomicU64::new(0),
             raise_counts: [const { AtomicU32::new(0) }; signal::LIMIT],
-            posts: Mutex::new(Posts { waiting: Vec::new(), capacity: 0, accepting: false }),
+            posts: Mutex::new(Posts { waiting: Vec::new(), capacity: 0 }),
             generations: Mutex::new(Vec::new()),
         }
     }
@@ -161,10 +162,8 @@ impl Place {
 
     /// Makes a loop known: `bits` is its handle, the calling thread its owner.
     pub fn publish(&self, number: u8, bits: u64, pointer: *mut Loop, wake_fd: i32, post_capacity: usize) {
-        {
-            let mut posts = self.posts();
-            (posts.capacity, posts.accepting) = (post_capacity, true);
-        }
+        self.posts().capacity = post_capacity;
+        self.closing.store(false, SeqCst);
         self.state.store(ASLEEP, SeqCst);
         self.stop.store(false, SeqCst);
         self.raised.store(0, SeqCst);
@@ -214,7 +213,13 @@ impl Place {
         self.owner_before_fork.load(Relaxed) == thread::current()
     }
 
-    /// Checks a handle of the loop from any thread: `GYRE_EHANDLE`, `GYRE_EFORKED`.
+    /// From now on calls from other threads are `GYRE_ECLOSING`. What was posted before is in the queue.
+    pub fn begin_closing(&self) {
+        let _posts = self.posts();
+        self.closing.store(true, SeqCst);
+    }
+
+    /// Checks a handle of the loop from any thread: `GYRE_EHANDLE`, `GYRE_EFORKED`, `GYRE_ECLOSING`.
     pub fn check(&self, number: u8, bits: u64) -> Result<()> {
         if bits == 0 || self.live() != bits {
             return Err(Status::EHANDLE);
@@ -224,6 +229,9 @@ impl Place {
         }
         if self.live() != bits {
             return Err(Status::EHANDLE); // closed meanwhile
+        }
+        if self.closing.load(SeqCst) {
+            return Err(Status::ECLOSING);
         }
         Ok(())
     }
@@ -269,7 +277,7 @@ impl Place {
             if self.live() != bits {
                 return Err(Status::EHANDLE); // closed while this thread waited for the lock
             }
-            if !posts.accepting {
+            if self.closing.load(SeqCst) {
                 return Err(Status::ECLOSING);
             }
             if posts.waiting.len() >= posts.capacity {

@@ -5,6 +5,7 @@
 
 use super::callback::gyre_signal_cb;
 use super::core::{Call, Core};
+use super::io::FanOut;
 use super::place::{self, PLACES, place};
 use super::slots::{List, NONE, Object};
 use crate::status::{Result, Status};
@@ -163,7 +164,8 @@ impl Core {
             }
             let number = place::first_signal(self.signals.raised)?;
             self.signals.raised &= !place::signal_bit(number);
-            self.fan_out.next = self.signals.lists.get(number).map_or(NONE, |list| list.head);
+            let next = self.signals.lists.get(number).map_or(NONE, |list| list.head);
+            self.fan_out = FanOut { next, ..FanOut::NOTHING };
         }
     }
 }
