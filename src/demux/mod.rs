@@ -5,7 +5,7 @@
 //! |---|---|---|---|
 //! | `epoll`  | `mio.rs`    | epoll_pwait2(2) or epoll_wait(2) on mio's descriptor | any number |
 //! | `poll`   | `poll.rs`   | ppoll(2)   | hundreds |
-//! | `select` | `select.rs` | pselect(2) | descriptors below `FD_SETSIZE` |
+//! | `select` | `select.rs` | select(2) | descriptors below `FD_SETSIZE` |
 //!
 //! Contract, the same for each ([`Demux`]):
 //! - D1 `add` and `remove` reach the kernel at once; a descriptor that is not open is `-EBADF`.

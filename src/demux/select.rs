@@ -1,4 +1,4 @@
-//! pselect(2). It waits; what is ready, and how, ppoll(2) then tells exactly, so that the reports are those of the other
+//! select(2). It waits; what is ready, and how, ppoll(2) then tells exactly, so that the reports are those of the other
 //! backends.
 //!
 //! select(2) has no way to wait for a hangup alone, or for the peer's half-close alone. While a descriptor is watched for
@@ -14,7 +14,7 @@ use std::os::fd::RawFd;
 /// How late a hangup that select(2) cannot see is told at the most.
 const SLICE_NS: u64 = 100_000_000;
 
-/// The backend that waits by pselect(2).
+/// The backend that waits by select(2).
 pub struct Select {
     set: PollSet,
     wake: RawFd,

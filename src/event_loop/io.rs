@@ -154,6 +154,11 @@ impl FanOut {
     /// Nothing to fan out.
     pub const NOTHING: FanOut = FanOut { next: NONE, fd: -1, events: Events::NONE };
 
+    /// Something that comes from no descriptor, for the list that begins with `next`.
+    pub fn of_no_descriptor(next: u32) -> FanOut {
+        FanOut { next, ..FanOut::NOTHING }
+    }
+
     /// Leaves out a watcher that is about to be closed.
     #[inline]
     pub fn skip(&mut self, index: u32, next: u32) {

@@ -165,7 +165,7 @@ impl Core {
             let number = place::first_signal(self.signals.raised)?;
             self.signals.raised &= !place::signal_bit(number);
             let next = self.signals.lists.get(number).map_or(NONE, |list| list.head);
-            self.fan_out = FanOut { next, ..FanOut::NOTHING };
+            self.fan_out = FanOut::of_no_descriptor(next);
         }
     }
 }

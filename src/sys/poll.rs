@@ -1,9 +1,11 @@
-//! ppoll(2) and pselect(2).
+//! ppoll(2) and select(2).
 
 use super::clock::timespec_of;
 use crate::status::{Result, Status};
 use core::mem::MaybeUninit;
 use std::os::fd::RawFd;
+
+const NS_PER_US: u64 = 1000;
 
 /// One descriptor past the last that select(2) can take.
 pub const SELECT_LIMIT: RawFd = libc::FD_SETSIZE as RawFd;
@@ -51,12 +53,15 @@ impl SelectSets {
 
     /// Waits as [`poll`] does, and leaves in the sets what is ready.
     pub fn wait(&mut self, timeout_ns: Option<u64>) -> Result<usize> {
-        let timeout = timeout_ns.map(timespec_of);
-        let timeout = timeout.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
+        // select(2) takes microseconds; rounded up, so that nothing is early.
+        let mut timeout = timeout_ns.map(|ns| {
+            let timeout = timespec_of(ns.div_ceil(NS_PER_US).saturating_mul(NS_PER_US));
+            libc::timeval { tv_sec: timeout.tv_sec, tv_usec: timeout.tv_nsec / 1000 }
+        });
+        let timeout = timeout.as_mut().map_or(core::ptr::null_mut(), core::ptr::from_mut);
         let [read, write, except] = &mut self.sets;
-        // SAFETY: the three sets are distinct and writable, the timespec lives through the call, the mask is left alone.
-        let count =
-            unsafe { libc::pselect(self.highest.saturating_add(1), read, write, except, timeout, core::ptr::null()) };
+        // SAFETY: the three sets are distinct and writable, the timeval lives through the call.
+        let count = unsafe { libc::select(self.highest.saturating_add(1), read, write, except, timeout) };
         counted(count)
     }
 }
