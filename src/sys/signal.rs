@@ -74,11 +74,11 @@ pub fn install(number: usize, deliver: fn(usize)) -> Result<Saved> {
     let _ = DELIVER.set(deliver);
     let saved = current(number)?;
     remember(number, saved);
+    // The earlier handler runs under the mask that it was installed with, and what SIGCHLD means for children stays.
     let mut ours = saved.0;
     ours.sa_sigaction = on_signal as *const () as usize;
-    ours.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART | libc::SA_ONSTACK;
-    // SAFETY: sigemptyset writes to a set that is ours.
-    unsafe { libc::sigemptyset(&mut ours.sa_mask) };
+    let kept = saved.0.sa_flags & (libc::SA_NOCLDSTOP | libc::SA_NOCLDWAIT);
+    ours.sa_flags = kept | libc::SA_SIGINFO | libc::SA_RESTART | libc::SA_ONSTACK;
     let replaced = exchange(number, Some(&ours))?;
     remember(number, replaced); // the host may have been quicker between the two calls
     Ok(replaced)
