@@ -6,7 +6,8 @@ use super::{thread, wakeup};
 use crate::status::{Result, Status};
 use core::ffi::{c_int, c_void};
 use core::mem::MaybeUninit;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicU64, AtomicUsize};
 use once_cell::sync::OnceCell;
 
 /// One past the highest signal number of Linux.
@@ -22,9 +23,12 @@ static DELIVER: OnceCell<fn(usize)> = OnceCell::new();
 /// One word, so that the handler never sees a half of it. 0 for the default and for ignore.
 static PREVIOUS: [AtomicU64; LIMIT] = [const { AtomicU64::new(0) }; LIMIT];
 
-/// The thread that runs the previous handler. Finds the circle that a host makes which installed its handler over gyre's,
-/// calls gyre's from it, and is then itself the previous one.
-static CHAINING: [AtomicUsize; LIMIT] = [const { AtomicUsize::new(0) }; LIMIT];
+/// By signal: the threads that run the previous handler just now. Finds the circle that a host makes which installed its
+/// handler over gyre's, calls gyre's from it, and is then itself the previous one. A thread that finds no room among so many
+/// runs the previous handler all the same.
+static CHAINING: [[AtomicUsize; THREADS]; LIMIT] = [const { [const { AtomicUsize::new(0) }; THREADS] }; LIMIT];
+
+const THREADS: usize = 16;
 
 type Plain = extern "C" fn(c_int);
 type Detailed = extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
@@ -32,32 +36,38 @@ type Detailed = extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
 extern "C" fn on_signal(signum: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     let errno = wakeup::errno();
     let number = signum as usize;
-    if let (Some(previous), Some(chaining)) = (PREVIOUS.get(number), CHAINING.get(number)) {
-        let me = thread::current();
-        if chaining.load(Ordering::Relaxed) != me {
-            if let Some(deliver) = DELIVER.get() {
-                deliver(number);
-            }
-            let previous = previous.load(Ordering::Acquire);
-            let address = (previous >> 1) as usize;
-            if address != 0 {
-                let mine = chaining.compare_exchange(0, me, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-                if previous & 1 == 1 {
-                    // SAFETY: the kernel had this address as a handler with SA_SIGINFO, so it is one.
-                    let handler = unsafe { core::mem::transmute::<usize, Detailed>(address) };
-                    handler(signum, info, context);
-                } else {
-                    // SAFETY: the kernel had this address as a handler without SA_SIGINFO, so it is one.
-                    let handler = unsafe { core::mem::transmute::<usize, Plain>(address) };
-                    handler(signum);
-                }
-                if mine {
-                    chaining.store(0, Ordering::Relaxed);
-                }
-            }
+    let me = thread::current();
+    if let (Some(previous), Some(chaining)) = (PREVIOUS.get(number), CHAINING.get(number))
+        && !chaining.iter().any(|thread| thread.load(Relaxed) == me)
+    {
+        if let Some(deliver) = DELIVER.get() {
+            deliver(number);
+        }
+        let previous = previous.load(Acquire);
+        let room = chaining.iter().find(|thread| thread.compare_exchange(0, me, Relaxed, Relaxed).is_ok());
+        call(previous, signum, info, context);
+        if let Some(room) = room {
+            room.store(0, Relaxed);
         }
     }
     wakeup::set_errno(errno);
+}
+
+/// Calls what an entry of [`PREVIOUS`] stands for.
+fn call(previous: u64, signum: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    let address = (previous >> 1) as usize;
+    if address == 0 {
+        return;
+    }
+    if previous & 1 == 1 {
+        // SAFETY: the kernel had this address as a handler with SA_SIGINFO, so it is one.
+        let handler = unsafe { core::mem::transmute::<usize, Detailed>(address) };
+        handler(signum, info, context);
+    } else {
+        // SAFETY: the kernel had this address as a handler without SA_SIGINFO, so it is one.
+        let handler = unsafe { core::mem::transmute::<usize, Plain>(address) };
+        handler(signum);
+    }
 }
 
 /// `-EINVAL` for numbers that are no signals, that cannot be caught, or that mean a fault of the running thread.
@@ -96,7 +106,7 @@ fn remember(number: usize, saved: Saved) {
     let detailed = saved.0.sa_flags & libc::SA_SIGINFO != 0;
     let callable = handler != libc::SIG_DFL && handler != libc::SIG_IGN && handler != on_signal as *const () as usize;
     if let Some(previous) = PREVIOUS.get(number) {
-        previous.store(if callable { (handler as u64) << 1 | u64::from(detailed) } else { 0 }, Ordering::Release);
+        previous.store(if callable { (handler as u64) << 1 | u64::from(detailed) } else { 0 }, Release);
     }
 }
 
