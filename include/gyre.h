@@ -60,7 +60,9 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 /** The version of this header: major << 16 | minor << 8 | patch. */
 #define GYRE_VERSION 0x000100
@@ -71,6 +73,15 @@
 #define GYRE_SEC(n) ((uint64_t)(n) * 1000000000u)
 /** A time that never comes. */
 #define GYRE_FOREVER UINT64_MAX
+
+/** The offset that means the file position, or none: for streams. */
+#define GYRE_NO_OFFSET ((int64_t)-1)
+/** In a completion's flags: a _many operation goes on. */
+#define GYRE_MORE 1u
+/** For gyre_op_fsync: leave out metadata that no read needs (fdatasync). */
+#define GYRE_DATA_ONLY 1u
+/** For gyre_op_send, beside MSG_*: complete when everything is sent. */
+#define GYRE_SEND_ALL 0x100
 
 /**
  * Statuses of gyre's own, beside 0 for success and -errno. Stable from version 1.0 on.
@@ -134,11 +145,11 @@ typedef enum {
 } gyre_backend;
 
 /**
- * Which engine serves operations. This version has none yet: anything but GYRE_ENGINE_AUTO is GYRE_EUNSUPPORTED.
+ * Which engine serves operations on files. This version has the emulated one; the others are GYRE_EUNSUPPORTED.
  */
 typedef enum {
     /**
-     * Whatever serves best.
+     * Whatever serves best, or what the environment variable GYRE_ENGINE names.
      */
     GYRE_ENGINE_AUTO = 0,
     /**
@@ -150,7 +161,7 @@ typedef enum {
      */
     GYRE_ENGINE_POSIX_AIO = 2,
     /**
-     * Readiness and worker threads.
+     * Worker threads.
      */
     GYRE_ENGINE_EMULATED = 3,
 } gyre_engine;
@@ -262,7 +273,7 @@ typedef struct {
      */
     int engine;
     /**
-     * How many ready descriptors a turn takes at the most; default 1024.
+     * How many ready descriptors a turn takes at the most; default 1024, at most 65,536.
      */
     uint32_t events_per_turn;
     /**
@@ -270,31 +281,31 @@ typedef struct {
      */
     uint32_t post_capacity;
     /**
-     * How many operations may be in flight. For engines.
+     * How many operations may be in flight; default 65,536.
      */
     uint32_t op_capacity;
     /**
-     * A gyre_aio_notify. For engines.
+     * A gyre_aio_notify; without effect in this version.
      */
     int aio_notify;
     /**
-     * The real-time signal of POSIX AIO; 0 for the first free one. For engines.
+     * The real-time signal of POSIX AIO; 0 for the first free one; without effect in this version.
      */
     int aio_signal;
     /**
-     * How many threads POSIX AIO may have. For engines.
+     * How many threads POSIX AIO may have; without effect in this version.
      */
     uint32_t aio_threads;
     /**
-     * How many threads file operations of the emulated engine may have. For engines.
+     * How many threads file operations of the emulated engine may have; default 4, at most 64.
      */
     uint32_t file_threads;
     /**
-     * Bytes a library-owned buffer. For engines.
+     * Bytes a buffer of gyre_op_recv_many; default 16 KiB.
      */
     uint32_t buffer_size;
     /**
-     * How many library-owned buffers. For engines.
+     * How many such buffers there may be; default 1024. They are made when they are needed.
      */
     uint32_t buffer_count;
 } gyre_loop_options;
@@ -475,6 +486,74 @@ typedef struct {
  */
 typedef void (*gyre_hook_cb)(gyre_loop loop, gyre_hook hook, void *user_data);
 
+/**
+ * An operation. All-zero is none.
+ */
+typedef struct {
+    /**
+     * Opaque; compare for equality only.
+     */
+    uint64_t bits;
+} gyre_op;
+
+/**
+ * What came of an operation; valid during the callback.
+ */
+typedef struct {
+    /**
+     * The size of this struct in the library; fields of later versions come behind the ones here.
+     */
+    size_t size;
+    /**
+     * The operation; its handle is dead unless `flags` holds GYRE_MORE.
+     */
+    gyre_op op;
+    /**
+     * Bytes, a descriptor, 0, or a negative status.
+     */
+    int64_t result;
+    /**
+     * The descriptor that it was submitted on; -1 for a sleep.
+     */
+    int fd;
+    /**
+     * GYRE_MORE: a _many operation goes on.
+     */
+    uint32_t flags;
+    /**
+     * The caller's buffer, NULL where there is none; for gyre_op_recv_many the library's with `result` bytes, valid during
+     * the callback unless it is held.
+     */
+    void *buf;
+    /**
+     * The length of `buf`.
+     */
+    size_t len;
+    /**
+     * The peer's address, for gyre_op_accept; else NULL.
+     */
+    const struct sockaddr *peer;
+    /**
+     * The length of the peer's address.
+     */
+    socklen_t peer_len;
+} gyre_completion;
+
+/**
+ * Tells, on the loop's thread, what came of an operation. Its buffer is the caller's again, unless GYRE_MORE is set.
+ */
+typedef void (*gyre_op_cb)(gyre_loop loop, const gyre_completion *done, void *user_data);
+
+/**
+ * One of the library's buffers that the caller keeps. All-zero is none.
+ */
+typedef struct {
+    /**
+     * Opaque; compare for equality only.
+     */
+    uint64_t bits;
+} gyre_buffer;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -533,21 +612,22 @@ int gyre_loop_open(const gyre_loop_options *options,
                    gyre_loop *out);
 
 /**
- * Closes a loop and all of its handles. Before it returns it runs the posts that were accepted, once each; from these every
- * call on the loop is GYRE_ECLOSING. Watchers, timers and hooks hear nothing. Descriptors of the caller's stay open.
+ * Closes a loop and all of its handles. Before it returns it tells the operations that are in flight, with -ECANCELED or their
+ * result, and runs the posts that were accepted, once each; from these every call on the loop is GYRE_ECLOSING. No buffer is
+ * used after it returns. Watchers, timers and hooks hear nothing. Descriptors of the caller's stay open.
  *
  * In a child of fork it frees memory and descriptors, runs nothing, and leaves the parent's loop as it is.
  *
  * @return 0; GYRE_EHANDLE; GYRE_ETHREAD; GYRE_EREENTRANT inside a callback; GYRE_ECLOSING.
  *
- * Thread: the owner. Blocks: while posted functions run. An exception that leaves one of these ends the process.
+ * Thread: the owner. Blocks: while these functions run, and while file operations that have begun go on. An exception that leaves one of these ends the process.
  */
 int gyre_loop_close(gyre_loop loop);
 
 /**
  * Runs the loop: waits for what is watched and calls back.
  *
- * One turn: IDLE hooks, PREPARE hooks, the wait, descriptors and children, signals, posts, due timers, CHECK hooks. A turn is
+ * One turn: IDLE hooks, PREPARE hooks, the wait, descriptors and children, operations, signals, posts, due timers, CHECK hooks. A turn is
  * bounded: each source gives what there was when its time came.
  *
  * A C++ exception that leaves a callback leaves this function too. What was reaped and not delivered comes in the next run;
@@ -705,7 +785,7 @@ int gyre_loop_timeout(gyre_loop loop,
 /**
  * Gives the loop up, for another thread to take with gyre_loop_claim. A thread that ends gives up all it owns.
  *
- * @return 0; GYRE_EREENTRANT inside a callback; or an error of the handle's.
+ * @return 0; -EBUSY while operations are in flight; GYRE_EREENTRANT inside a callback; or an error of the handle's.
  *
  * Thread: the owner.
  */
@@ -723,7 +803,7 @@ int gyre_loop_claim(gyre_loop loop);
 
 /**
  * Makes the loop usable in a child of fork. All watchers, timers, hooks and posts are there, on a kernel object of the
- * child's own; the parent's loop stays as it is. Until then every call but this one and gyre_loop_close is GYRE_EFORKED.
+ * child's own; operations that were in flight complete with -ECANCELED; the parent's loop stays as it is. Until then every call but this one and gyre_loop_close is GYRE_EFORKED.
  * Watchers of children hear -ECHILD when the process ends: it is not the child's child.
  *
  * @return 0, also when there was no fork; GYRE_EHANDLE; -EBUSY when another thread forked while the owner was at work in the
@@ -745,7 +825,7 @@ const char *gyre_loop_backend(gyre_loop loop);
 /**
  * The name of the engine that serves operations on files.
  *
- * @return "none": this version has no operations yet. Lives as long as the library.
+ * @return "emulated"; "none" for a bad handle and from other threads. Lives as long as the library.
  *
  * Thread: the owner.
  */
@@ -1245,6 +1325,410 @@ void *gyre_hook_user_data(gyre_hook hook);
  * Thread: the owner. Ownership: the pointer stays the caller's.
  */
 int gyre_hook_set_user_data(gyre_hook hook, void *user_data);
+
+/**
+ * Reads from a file at an offset, or from a stream or the file position. Completes with the number of bytes, which may be
+ * fewer than asked for; 0 is the end.
+ *
+ * Reads and writes at an offset run at the same time and in any order. On a socket, a pipe, or with GYRE_NO_OFFSET they run
+ * one after the other in the order of submission, reads and writes apart.
+ *
+ * @param fd the descriptor; its flags stay as they are.
+ * @param buf where to; the operation's until it completes, also after a cancel.
+ * @param len bytes.
+ * @param offset where in the file, or GYRE_NO_OFFSET.
+ * @param callback what to call.
+ * @param user_data what to call it with.
+ * @param out receives the handle; may be NULL.
+ * @return 0; -EINVAL for a NULL callback, `buf` NULL with `len`, a length above SSIZE_MAX, an offset below -1; -EBADF for what
+ * is no open descriptor, or one that is being closed; -ESPIPE for an offset on what has none; -EBUSY beside a
+ * gyre_op_recv_many; GYRE_EFULL when as many operations are in flight as the option op_capacity says, or 16,777,214 handles
+ * are open; -ENOMEM; or an error of the handle's. After an error nothing was accepted.
+ *
+ * Thread: the owner. Ownership: `buf` is the operation's until the callback. Engines: files by the engine; the rest by
+ * readiness.
+ *
+ * # Safety
+ * `buf` is valid for `len` bytes until the operation completes; `callback` may be called with `user_data` then; `out` is NULL or
+ * valid to write to.
+ */
+int gyre_op_read(gyre_loop loop,
+                 int fd,
+                 void *buf,
+                 size_t len,
+                 int64_t offset,
+                 gyre_op_cb callback,
+                 void *user_data,
+                 gyre_op *out);
+
+/**
+ * Writes to a file at an offset, or to a stream or the file position. Completes with the number of bytes, which may be fewer
+ * than asked for. Never raises SIGPIPE.
+ *
+ * Parameters, statuses and order are those of gyre_op_read.
+ *
+ * Thread: the owner. Ownership: `buf` is the operation's until the callback.
+ *
+ * # Safety
+ * As gyre_op_read.
+ */
+int gyre_op_write(gyre_loop loop,
+                  int fd,
+                  const void *buf,
+                  size_t len,
+                  int64_t offset,
+                  gyre_op_cb callback,
+                  void *user_data,
+                  gyre_op *out);
+
+/**
+ * As gyre_op_read, into several pieces: preadv(2), readv(2).
+ *
+ * @param iov the pieces; they and what they point to are the operation's until it completes.
+ * @param count how many: 0 to IOV_MAX (1024), else -EINVAL.
+ * @return as gyre_op_read.
+ *
+ * Thread: the owner.
+ *
+ * # Safety
+ * As gyre_op_read, for the pieces and the array.
+ */
+int gyre_op_readv(gyre_loop loop,
+                  int fd,
+                  const struct iovec *iov,
+                  int count,
+                  int64_t offset,
+                  gyre_op_cb callback,
+                  void *user_data,
+                  gyre_op *out);
+
+/**
+ * As gyre_op_write, from several pieces: pwritev(2), writev(2).
+ *
+ * @param iov the pieces; they and what they point to are the operation's until it completes.
+ * @param count how many: 0 to IOV_MAX (1024), else -EINVAL.
+ * @return as gyre_op_read.
+ *
+ * Thread: the owner.
+ *
+ * # Safety
+ * As gyre_op_read, for the pieces and the array.
+ */
+int gyre_op_writev(gyre_loop loop,
+                   int fd,
+                   const struct iovec *iov,
+                   int count,
+                   int64_t offset,
+                   gyre_op_cb callback,
+                   void *user_data,
+                   gyre_op *out);
+
+/**
+ * Receives from a socket: recv(2). Completes with the number of bytes; 0 is the end of the stream.
+ *
+ * @param buf where to; the operation's until it completes, also after a cancel.
+ * @param flags MSG_* of recv(2).
+ * @return as gyre_op_read; what is no socket completes with -ENOTSOCK.
+ *
+ * Thread: the owner.
+ *
+ * # Safety
+ * As gyre_op_read.
+ */
+int gyre_op_recv(gyre_loop loop,
+                 int fd,
+                 void *buf,
+                 size_t len,
+                 int flags,
+                 gyre_op_cb callback,
+                 void *user_data,
+                 gyre_op *out);
+
+/**
+ * Sends on a socket: send(2). Completes with the number of bytes, which may be fewer than asked for unless `flags` holds
+ * GYRE_SEND_ALL; several sends behind each other want that, for a short one does not stop the next. A cancelled
+ * GYRE_SEND_ALL that has sent something completes with what it has sent. Never raises SIGPIPE.
+ *
+ * @param buf where from; the operation's until it completes, also after a cancel.
+ * @param flags MSG_* of send(2), and GYRE_SEND_ALL.
+ * @return as gyre_op_read; what is no socket completes with -ENOTSOCK.
+ *
+ * Thread: the owner.
+ *
+ * # Safety
+ * As gyre_op_read.
+ */
+int gyre_op_send(gyre_loop loop,
+                 int fd,
+                 const void *buf,
+                 size_t len,
+                 int flags,
+                 gyre_op_cb callback,
+                 void *user_data,
+                 gyre_op *out);
+
+/**
+ * Receives a message from a socket: recvmsg(2).
+ *
+ * @param msg the message; it and what it points to are the operation's until it completes.
+ * @param flags MSG_* of recvmsg(2).
+ * @return as gyre_op_read; -EINVAL for `msg` NULL.
+ *
+ * Thread: the owner.
+ *
+ * # Safety
+ * As gyre_op_read, for the message and what it points to.
+ */
+int gyre_op_recvmsg(gyre_loop loop,
+                    int fd,
+                    struct msghdr *msg,
+                    int flags,
+                    gyre_op_cb callback,
+                    void *user_data,
+                    gyre_op *out);
+
+/**
+ * Sends a message on a socket: sendmsg(2). Never raises SIGPIPE.
+ *
+ * @param msg the message; it and what it points to are the operation's until it completes.
+ * @param flags MSG_* of sendmsg(2).
+ * @return as gyre_op_read; -EINVAL for `msg` NULL.
+ *
+ * Thread: the owner.
+ *
+ * # Safety
+ * As gyre_op_read, for the message and what it points to.
+ */
+int gyre_op_sendmsg(gyre_loop loop,
+                    int fd,
+                    const struct msghdr *msg,
+                    int flags,
+                    gyre_op_cb callback,
+                    void *user_data,
+                    gyre_op *out);
+
+/**
+ * Accepts one connection: accept4(2). Completes with its descriptor, non-blocking and close-on-exec, which is the caller's, and
+ * shows the peer's address in the completion. A connection that was aborted in the queue is skipped.
+ *
+ * @return as gyre_op_read.
+ *
+ * Thread: the owner. Ownership: the new descriptor is the caller's.
+ *
+ * # Safety
+ * `callback` may be called with `user_data` when the operation completes; `out` is NULL or valid to write to.
+ */
+int gyre_op_accept(gyre_loop loop,
+                   int fd,
+                   gyre_op_cb callback,
+                   void *user_data,
+                   gyre_op *out);
+
+/**
+ * Connects a socket: connect(2). Completes with 0 or the error. The socket must be non-blocking.
+ *
+ * @param addr the address; the operation's until it completes.
+ * @param len its length.
+ * @return as gyre_op_read; -EINVAL for `addr` NULL or a blocking socket.
+ *
+ * Thread: the owner.
+ *
+ * # Safety
+ * `addr` is valid for `len` bytes until the operation completes; the rest as gyre_op_accept.
+ */
+int gyre_op_connect(gyre_loop loop,
+                    int fd,
+                    const struct sockaddr *addr,
+                    socklen_t len,
+                    gyre_op_cb callback,
+                    void *user_data,
+                    gyre_op *out);
+
+/**
+ * Closes a descriptor after what is pending on it has been cancelled and has ended. From now on operations on the number are
+ * -EBADF. Completes with 0 or the error of close(2); cannot be cancelled.
+ *
+ * @return as gyre_op_read; -EBUSY while watchers are open on the descriptor.
+ *
+ * Thread: the owner. Ownership: the descriptor is the operation's; its number may be given out again before the callback.
+ *
+ * # Safety
+ * As gyre_op_accept; and nobody else uses the descriptor any more.
+ */
+int gyre_op_close_fd(gyre_loop loop,
+                     int fd,
+                     gyre_op_cb callback,
+                     void *user_data,
+                     gyre_op *out);
+
+/**
+ * Writes a file's data to the disk: fsync(2). Completes with 0 or the error. Covers writes that have completed before.
+ *
+ * @param flags GYRE_DATA_ONLY, or 0.
+ * @return as gyre_op_read; -EINVAL for other flags.
+ *
+ * Thread: the owner.
+ *
+ * # Safety
+ * As gyre_op_accept.
+ */
+int gyre_op_fsync(gyre_loop loop, int fd, uint32_t flags, gyre_op_cb callback, void *user_data, gyre_op *out);
+
+/**
+ * Completes with 0 after a time: a timer in the shape of an operation.
+ *
+ * @param delay_ns nanoseconds; GYRE_FOREVER only ends by a cancel.
+ * @return as gyre_op_read.
+ *
+ * Thread: the owner.
+ *
+ * # Safety
+ * As gyre_op_accept.
+ */
+int gyre_op_sleep(gyre_loop loop, uint64_t delay_ns, gyre_op_cb callback, void *user_data, gyre_op *out);
+
+/**
+ * Accepts connections until it is cancelled or fails. Each is told with GYRE_MORE; the last completion, without it, tells the
+ * end: an error (-EMFILE among them) or -ECANCELED.
+ *
+ * @return as gyre_op_read; -EBUSY beside other accepts on the descriptor.
+ *
+ * Thread: the owner. Ownership: the new descriptors are the caller's.
+ *
+ * # Safety
+ * As gyre_op_accept; the callback is called any number of times.
+ */
+int gyre_op_accept_many(gyre_loop loop,
+                        int fd,
+                        gyre_op_cb callback,
+                        void *user_data,
+                        gyre_op *out);
+
+/**
+ * Receives from a socket until the end of the stream, into buffers of the library's. Each piece is told with GYRE_MORE, and is
+ * valid during the callback, or until gyre_buffer_release if gyre_buffer_hold keeps it; the last completion, without GYRE_MORE, is
+ * 0 for the end of the stream, an error or -ECANCELED. A connection without data holds no buffer; when all are held, it
+ * waits for one.
+ *
+ * @return as gyre_op_read; -EBUSY beside other receives on the descriptor.
+ *
+ * Thread: the owner.
+ *
+ * # Safety
+ * As gyre_op_accept; the callback is called any number of times.
+ */
+int gyre_op_recv_many(gyre_loop loop,
+                      int fd,
+                      gyre_op_cb callback,
+                      void *user_data,
+                      gyre_op *out);
+
+/**
+ * Stops a _many operation from taking more, so that what the peer sends stays with the kernel.
+ *
+ * @return 0; -EINVAL for an operation of another kind; or an error of the handle's.
+ *
+ * Thread: the owner.
+ */
+int gyre_op_pause(gyre_op op);
+
+/**
+ * Lets a paused _many operation go on.
+ *
+ * @return 0; -EINVAL for an operation of another kind; or an error of the handle's.
+ *
+ * Thread: the owner.
+ */
+int gyre_op_resume(gyre_op op);
+
+/**
+ * Asks for an operation not to be carried out. Its completion comes all the same, once: with -ECANCELED, or with the real result
+ * when it was quicker. Until then its buffer is not the caller's.
+ *
+ * @return 0, also the second time; GYRE_EHANDLE for what has completed; -EALREADY for gyre_op_close_fd; or another error of
+ * the handle's.
+ *
+ * Thread: the owner.
+ */
+int gyre_op_cancel(gyre_op op);
+
+/**
+ * Sets a deadline for an operation, all of a _many one: at the deadline it is asked to end, and completes with -ETIMEDOUT, or with
+ * the real result when that was quicker. File I/O that the kernel has begun is not bounded by it.
+ *
+ * @param timeout_ns nanoseconds from now; 0 clears the deadline.
+ * @return 0; -EINVAL for a sleep or a close; GYRE_EHANDLE for what has completed; -ENOMEM; or another error of the handle's.
+ *
+ * Thread: the owner.
+ */
+int gyre_op_timeout(gyre_op op,
+                    uint64_t timeout_ns);
+
+/**
+ * Keeps the buffer of a gyre_op_recv_many past the callback that it was shown to. It counts against the pool until it is released.
+ *
+ * @param done the completion, as it came.
+ * @param out receives the buffer's handle; its bytes stay where `done->buf` says.
+ * @return 0; -EINVAL for `done` or `out` NULL, outside that callback, a second time, or without a buffer of the library's;
+ * GYRE_EFULL, -ENOMEM; or an error of the operation's handle.
+ *
+ * Thread: the owner. Ownership: give it back with gyre_buffer_release; closing the loop frees it.
+ *
+ * # Safety
+ * `done` is NULL or points to a completion; `out` is NULL or valid to write to.
+ */
+int gyre_buffer_hold(const gyre_completion *done,
+                     gyre_buffer *out);
+
+/**
+ * Gives a buffer back.
+ *
+ * @return 0 or an error of the handle's.
+ *
+ * Thread: the owner.
+ */
+int gyre_buffer_release(gyre_buffer buffer);
+
+/**
+ * Chooses whether the operation, while active, keeps gyre_loop_run from returning; it does by default.
+ *
+ * @param on 0 for no.
+ * @return 0 or an error of the handle's.
+ *
+ * Thread: the owner.
+ */
+int gyre_op_set_keepalive(gyre_op op, int on);
+
+/**
+ * The loop that the operation belongs to.
+ *
+ * @param out receives the loop's handle.
+ * @return 0; -EINVAL for `out` NULL; or an error of the handle's.
+ *
+ * Thread: the owner.
+ *
+ * # Safety
+ * `out` is NULL or valid to write to.
+ */
+int gyre_op_loop(gyre_op op, gyre_loop *out);
+
+/**
+ * The pointer that the operation calls back with.
+ *
+ * @return the pointer; NULL for a bad handle and from other threads.
+ *
+ * Thread: the owner.
+ */
+void *gyre_op_user_data(gyre_op op);
+
+/**
+ * Changes the pointer that the operation calls back with, from the next callback on.
+ *
+ * @return 0 or an error of the handle's.
+ *
+ * Thread: the owner. Ownership: the pointer stays the caller's.
+ */
+int gyre_op_set_user_data(gyre_op op, void *user_data);
 
 #ifdef __cplusplus
 }  // extern "C"

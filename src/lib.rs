@@ -24,6 +24,8 @@ compile_error!("gyre runs on Linux; another system needs its own files in sys/ a
 pub mod capi;
 mod demux;
 mod event_loop;
+#[allow(unsafe_code)]
+mod proactor;
 mod status;
 #[allow(unsafe_code)]
 mod sys;

@@ -29,10 +29,18 @@ impl Status {
     pub const EAGAIN: Status = Status::from_errno(libc::EAGAIN);
     /// `EBADF`.
     pub const EBADF: Status = Status::from_errno(libc::EBADF);
+    /// `EALREADY`.
+    pub const EALREADY: Status = Status::from_errno(libc::EALREADY);
     /// `EBUSY`.
     pub const EBUSY: Status = Status::from_errno(libc::EBUSY);
+    /// `ECANCELED`.
+    pub const ECANCELED: Status = Status::from_errno(libc::ECANCELED);
+    /// `ECONNABORTED`.
+    pub const ECONNABORTED: Status = Status::from_errno(libc::ECONNABORTED);
     /// `EEXIST`.
     pub const EEXIST: Status = Status::from_errno(libc::EEXIST);
+    /// `EINPROGRESS`.
+    pub const EINPROGRESS: Status = Status::from_errno(libc::EINPROGRESS);
     /// `EINTR`.
     pub const EINTR: Status = Status::from_errno(libc::EINTR);
     /// `EINVAL`.
@@ -43,6 +51,12 @@ impl Status {
     pub const ENOMEM: Status = Status::from_errno(libc::ENOMEM);
     /// `ENOSYS`.
     pub const ENOSYS: Status = Status::from_errno(libc::ENOSYS);
+    /// `EOPNOTSUPP`.
+    pub const EOPNOTSUPP: Status = Status::from_errno(libc::EOPNOTSUPP);
+    /// `ESPIPE`.
+    pub const ESPIPE: Status = Status::from_errno(libc::ESPIPE);
+    /// `ETIMEDOUT`.
+    pub const ETIMEDOUT: Status = Status::from_errno(libc::ETIMEDOUT);
     /// `EPIPE`.
     pub const EPIPE: Status = Status::from_errno(libc::EPIPE);
     /// `EPERM`.
@@ -233,4 +247,5 @@ static ERRNO: &[(i32, &CStr, &CStr)] = &[
     (libc::EOWNERDEAD, c"EOWNERDEAD", c"owner died"),
     (libc::ENOTRECOVERABLE, c"ENOTRECOVERABLE", c"state not recoverable"),
     (libc::ERFKILL, c"ERFKILL", c"operation not possible due to RF-kill"),
+    (libc::EHWPOISON, c"EHWPOISON", c"memory page has hardware error"),
 ];

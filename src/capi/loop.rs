@@ -25,17 +25,17 @@ pub enum gyre_backend {
     GYRE_BACKEND_SELECT = 3,
 }
 
-/// Which engine serves operations. This version has none yet: anything but GYRE_ENGINE_AUTO is GYRE_EUNSUPPORTED.
+/// Which engine serves operations on files. This version has the emulated one; the others are GYRE_EUNSUPPORTED.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum gyre_engine {
-    /// Whatever serves best.
+    /// Whatever serves best, or what the environment variable GYRE_ENGINE names.
     GYRE_ENGINE_AUTO = 0,
     /// io_uring(7).
     GYRE_ENGINE_IO_URING = 1,
     /// POSIX AIO, aio(7).
     GYRE_ENGINE_POSIX_AIO = 2,
-    /// Readiness and worker threads.
+    /// Worker threads.
     GYRE_ENGINE_EMULATED = 3,
 }
 
@@ -76,19 +76,19 @@ pub struct gyre_loop_options {
     pub events_per_turn: u32,
     /// How many posts may wait; default 1,048,576.
     pub post_capacity: u32,
-    /// How many operations may be in flight. For engines.
+    /// How many operations may be in flight; default 65,536.
     pub op_capacity: u32,
-    /// A gyre_aio_notify. For engines.
+    /// A gyre_aio_notify; without effect in this version.
     pub aio_notify: c_int,
-    /// The real-time signal of POSIX AIO; 0 for the first free one. For engines.
+    /// The real-time signal of POSIX AIO; 0 for the first free one; without effect in this version.
     pub aio_signal: c_int,
-    /// How many threads POSIX AIO may have. For engines.
+    /// How many threads POSIX AIO may have; without effect in this version.
     pub aio_threads: u32,
-    /// How many threads file operations of the emulated engine may have. For engines.
+    /// How many threads file operations of the emulated engine may have; default 4, at most 64.
     pub file_threads: u32,
-    /// Bytes a library-owned buffer. For engines.
+    /// Bytes a buffer of gyre_op_recv_many; default 16 KiB.
     pub buffer_size: u32,
-    /// How many library-owned buffers. For engines.
+    /// How many such buffers there may be; default 1024. They are made when they are needed.
     pub buffer_count: u32,
 }
 
@@ -125,18 +125,25 @@ pub struct gyre_loop_statistics {
 /// Options from a newer header are taken when what this library does not know is zero.
 const MAX_OPTIONS: usize = 4096;
 
-const DEFAULT_EVENTS: usize = 1024;
 /// More than this is a bound that no turn comes to.
 const MAX_EVENTS: usize = 1 << 16;
-const DEFAULT_POSTS: usize = 1 << 20;
+const MAX_FILE_THREADS: usize = 64;
 
 /// Reads options of any version.
 ///
 /// # Safety
 /// `options` is NULL, or valid for as many bytes as its first field says.
 unsafe fn read_options(options: *const gyre_loop_options) -> Result<Settings> {
-    const DEFAULTS: Settings =
-        Settings { backend: None, events_per_turn: DEFAULT_EVENTS, post_capacity: DEFAULT_POSTS };
+    const DEFAULTS: Settings = Settings {
+        backend: None,
+        events_per_turn: 1024,
+        post_capacity: 1 << 20,
+        op_capacity: 1 << 16,
+        engine: None,
+        file_threads: 4,
+        buffer_size: 16 * 1024,
+        buffer_count: 1024,
+    };
     if options.is_null() {
         return Ok(DEFAULTS);
     }
@@ -159,16 +166,22 @@ unsafe fn read_options(options: *const gyre_loop_options) -> Result<Settings> {
         backend @ 1..=3 => Some(backend.wrapping_sub(1) as usize),
         _ => return Err(Status::EINVAL),
     };
-    match (options.engine, options.aio_notify) {
-        (0, 0 | 1) => {}
-        (1..=3, 0 | 1) => return Err(Status::EUNSUPPORTED),
+    let engine = match (options.engine, options.aio_notify) {
+        (0, 0 | 1) => None,
+        (3, 0 | 1) => Some(0),
+        (1 | 2, 0 | 1) => return Err(Status::EUNSUPPORTED),
         _ => return Err(Status::EINVAL),
-    }
+    };
     let or = |value: u32, default: usize| if value == 0 { default } else { value as usize };
     Ok(Settings {
         backend,
         events_per_turn: or(options.events_per_turn, DEFAULTS.events_per_turn).min(MAX_EVENTS),
         post_capacity: or(options.post_capacity, DEFAULTS.post_capacity),
+        op_capacity: or(options.op_capacity, DEFAULTS.op_capacity),
+        engine,
+        file_threads: or(options.file_threads, DEFAULTS.file_threads).min(MAX_FILE_THREADS),
+        buffer_size: or(options.buffer_size, DEFAULTS.buffer_size),
+        buffer_count: or(options.buffer_count, DEFAULTS.buffer_count),
     })
 }
 
@@ -197,14 +210,15 @@ pub unsafe extern "C" fn gyre_loop_open(options: *const gyre_loop_options, out: 
     unsafe { code_and_output(out, open) }
 }
 
-/// Closes a loop and all of its handles. Before it returns it runs the posts that were accepted, once each; from these every
-/// call on the loop is GYRE_ECLOSING. Watchers, timers and hooks hear nothing. Descriptors of the caller's stay open.
+/// Closes a loop and all of its handles. Before it returns it tells the operations that are in flight, with -ECANCELED or their
+/// result, and runs the posts that were accepted, once each; from these every call on the loop is GYRE_ECLOSING. No buffer is
+/// used after it returns. Watchers, timers and hooks hear nothing. Descriptors of the caller's stay open.
 ///
 /// In a child of fork it frees memory and descriptors, runs nothing, and leaves the parent's loop as it is.
 ///
 /// @return 0; GYRE_EHANDLE; GYRE_ETHREAD; GYRE_EREENTRANT inside a callback; GYRE_ECLOSING.
 ///
-/// Thread: the owner. Blocks: while posted functions run. An exception that leaves one of these ends the process.
+/// Thread: the owner. Blocks: while these functions run, and while file operations that have begun go on. An exception that leaves one of these ends the process.
 #[unsafe(no_mangle)]
 pub extern "C" fn gyre_loop_close(r#loop: gyre_loop) -> c_int {
     code(close(r#loop))
@@ -233,7 +247,7 @@ fn close(handle: gyre_loop) -> Result<()> {
 
 /// Runs the loop: waits for what is watched and calls back.
 ///
-/// One turn: IDLE hooks, PREPARE hooks, the wait, descriptors and children, signals, posts, due timers, CHECK hooks. A turn is
+/// One turn: IDLE hooks, PREPARE hooks, the wait, descriptors and children, operations, signals, posts, due timers, CHECK hooks. A turn is
 /// bounded: each source gives what there was when its time came.
 ///
 /// A C++ exception that leaves a callback leaves this function too. What was reaped and not delivered comes in the next run;
@@ -422,13 +436,16 @@ pub unsafe extern "C" fn gyre_loop_timeout(r#loop: gyre_loop, out_ns: *mut u64) 
 
 /// Gives the loop up, for another thread to take with gyre_loop_claim. A thread that ends gives up all it owns.
 ///
-/// @return 0; GYRE_EREENTRANT inside a callback; or an error of the handle's.
+/// @return 0; -EBUSY while operations are in flight; GYRE_EREENTRANT inside a callback; or an error of the handle's.
 ///
 /// Thread: the owner.
 #[unsafe(no_mangle)]
 pub extern "C" fn gyre_loop_release(r#loop: gyre_loop) -> c_int {
     code(open_loop(r#loop).and_then(|found| {
         found.check_idle()?;
+        if found.core()?.operations.in_flight() > 0 {
+            return Err(Status::EBUSY);
+        }
         let number = place_of(r#loop.bits);
         place(number).release(number);
         Ok(())
@@ -449,7 +466,7 @@ pub extern "C" fn gyre_loop_claim(r#loop: gyre_loop) -> c_int {
 }
 
 /// Makes the loop usable in a child of fork. All watchers, timers, hooks and posts are there, on a kernel object of the
-/// child's own; the parent's loop stays as it is. Until then every call but this one and gyre_loop_close is GYRE_EFORKED.
+/// child's own; operations that were in flight complete with -ECANCELED; the parent's loop stays as it is. Until then every call but this one and gyre_loop_close is GYRE_EFORKED.
 /// Watchers of children hear -ECHILD when the process ends: it is not the child's child.
 ///
 /// @return 0, also when there was no fork; GYRE_EHANDLE; -EBUSY when another thread forked while the owner was at work in the
@@ -483,13 +500,12 @@ pub extern "C" fn gyre_loop_backend(r#loop: gyre_loop) -> *const c_char {
 
 /// The name of the engine that serves operations on files.
 ///
-/// @return "none": this version has no operations yet. Lives as long as the library.
+/// @return "emulated"; "none" for a bad handle and from other threads. Lives as long as the library.
 ///
 /// Thread: the owner.
 #[unsafe(no_mangle)]
 pub extern "C" fn gyre_loop_engine(r#loop: gyre_loop) -> *const c_char {
-    let _ = r#loop;
-    c"none".as_ptr()
+    open_loop(r#loop).map_or(c"none", Loop::engine_name).as_ptr()
 }
 
 /// Text for C as snprintf(3) gives it: cut to the room there is, and counted to the end.
@@ -569,9 +585,9 @@ pub unsafe extern "C" fn gyre_loop_stats(r#loop: gyre_loop, out: *mut gyre_loop_
             events: counted.events,
             timers: counted.timers,
             posts: counted.posts,
-            completions: 0,
+            completions: counted.completions,
             stale_events: counted.stale_events,
-            op_in_flight: 0,
+            op_in_flight: core.operations.in_flight() as u64,
             handles: core.slots.open() as u64,
             callback_ns_max: found.longest_callback_ns(),
             accept_calls: 0,

@@ -25,15 +25,20 @@ mod child;
 
 mod hook;
 
+mod op;
+
 pub use self::child::*;
 pub use self::hook::*;
 pub use self::io::*;
 pub use self::r#loop::*;
+pub use self::op::*;
 pub use self::signal::*;
 pub use self::status::*;
 pub use self::timer::*;
 pub use crate::event_loop::callback::*;
-pub use crate::event_loop::handle::{gyre_child, gyre_hook, gyre_io, gyre_loop, gyre_signal, gyre_timer};
+pub use crate::event_loop::handle::{
+    gyre_buffer, gyre_child, gyre_hook, gyre_io, gyre_loop, gyre_op, gyre_signal, gyre_timer,
+};
 
 use crate::event_loop::Loop;
 use crate::event_loop::core::Core;

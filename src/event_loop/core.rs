@@ -4,11 +4,13 @@
 //! runs. So a callback may do anything to any handle, and what an exception leaves undelivered stays where it is.
 
 use super::callback::{
-    gyre_child_cb, gyre_child_exit, gyre_hook_cb, gyre_io_cb, gyre_post_cb, gyre_signal_cb, gyre_timer_cb,
+    gyre_child_cb, gyre_child_exit, gyre_completion, gyre_hook_cb, gyre_io_cb, gyre_op_cb, gyre_post_cb,
+    gyre_signal_cb, gyre_timer_cb,
 };
-use super::handle::{gyre_child, gyre_hook, gyre_io, gyre_loop, gyre_signal, gyre_timer};
+use super::handle::{gyre_child, gyre_hook, gyre_io, gyre_loop, gyre_op, gyre_signal, gyre_timer};
 use super::hooks::Hooks;
 use super::io::{Descriptors, FanOut};
+use super::operations::Operations;
 use super::place::{Post, place};
 use super::signals::Signals;
 use super::slots::{Kind, Object, Slots};
@@ -18,6 +20,7 @@ use crate::status::{Result, Status};
 use crate::sys::clock::{FOREVER, monotonic_ns};
 use crate::sys::memory::UserData;
 use crate::sys::wakeup::Wakeup;
+use std::os::fd::RawFd;
 
 /// A function of the caller's, with what it is to be told.
 pub enum Call {
@@ -33,6 +36,17 @@ pub enum Call {
     Timer { callback: gyre_timer_cb, bits: u64, user_data: UserData },
     /// A hook's phase has come.
     Hook { callback: gyre_hook_cb, bits: u64, user_data: UserData },
+    /// An operation has completed, or has a result and goes on.
+    Op {
+        callback: gyre_op_cb,
+        bits: u64,
+        result: i64,
+        fd: RawFd,
+        more: bool,
+        buffer: (*mut u8, usize),
+        peer: (*const libc::sockaddr, libc::socklen_t),
+        user_data: UserData,
+    },
 }
 
 impl Call {
@@ -57,6 +71,20 @@ impl Call {
             Call::Hook { callback: Some(callback), bits, user_data } => {
                 callback(handle, gyre_hook { bits }, user_data.0);
             }
+            Call::Op { callback: Some(callback), bits, result, fd, more, buffer: (buf, len), peer, user_data } => {
+                let done = gyre_completion {
+                    size: size_of::<gyre_completion>(),
+                    op: gyre_op { bits },
+                    result,
+                    fd,
+                    flags: u32::from(more),
+                    buf: buf.cast(),
+                    len,
+                    peer: peer.0,
+                    peer_len: peer.1,
+                };
+                callback(handle, &raw const done, user_data.0);
+            }
             // Opening anything without a callback is refused.
             _ => {}
         }
@@ -69,6 +97,8 @@ impl Call {
 enum Source {
     Io,
     Orphans,
+    Completions,
+    MoreCompletions,
     Signals,
     Posts,
     Timers,
@@ -91,6 +121,8 @@ pub struct Statistics {
     pub posts: u64,
     /// Reports dropped because nobody watches any more.
     pub stale_events: u64,
+    /// Completions told, those of `_many` operations each.
+    pub completions: u64,
 }
 
 /// Room for so many posts is kept from turn to turn; what a larger burst took is given back.
@@ -124,7 +156,9 @@ pub struct Core {
     pub signals: Signals,
     /// The hooks.
     pub hooks: Hooks,
-    /// The armed timers.
+    /// The operations.
+    pub operations: Operations,
+    /// The armed timers, and deadlines of operations.
     pub timers: Heap,
     /// What the loop counts.
     pub statistics: Statistics,
@@ -147,7 +181,14 @@ pub struct Core {
 
 impl Core {
     /// The state of a loop with nothing in it.
-    pub fn new(place: u8, backend: &'static Backend, demux: Box<dyn Demux>, wakeup: Wakeup, batch: Batch) -> Core {
+    pub fn new(
+        place: u8,
+        backend: &'static Backend,
+        demux: Box<dyn Demux>,
+        wakeup: Wakeup,
+        batch: Batch,
+        operations: Operations,
+    ) -> Core {
         Core {
             place,
             slots: Slots::new(place, Vec::new()),
@@ -162,6 +203,7 @@ impl Core {
             fan_out: FanOut::NOTHING,
             signals: Signals::new(),
             hooks: Hooks::new(),
+            operations,
             timers: Heap::new(),
             statistics: Statistics::default(),
             keepalive: false,
@@ -209,13 +251,25 @@ impl Core {
         }
         let timer = Timer { callback, period, armed: false, closes_itself };
         let index = self.slots.insert(Object::Timer(timer), user_data)?;
-        if let Err(status) = self.timers.reserve(self.open_timers.saturating_add(1), index) {
+        if let Err(status) = self.reserve_timer(index) {
             self.slots.remove(index);
             return Err(status);
         }
-        self.open_timers = self.open_timers.saturating_add(1);
         self.timer_arm(index, monotonic_ns().saturating_add(delay), period);
         Ok(self.slots.bits(index))
+    }
+
+    /// Makes room in the heap for one more timer, in the slot `index`.
+    pub fn reserve_timer(&mut self, index: u32) -> Result<()> {
+        let timers = self.open_timers.saturating_add(1);
+        self.timers.reserve(timers, index)?;
+        self.open_timers = timers;
+        Ok(())
+    }
+
+    /// Gives back what [`Core::reserve_timer`] made.
+    pub fn release_timer(&mut self) {
+        self.open_timers = self.open_timers.saturating_sub(1);
     }
 
     /// Arms a timer anew.
@@ -245,7 +299,7 @@ impl Core {
     pub fn timer_close(&mut self, index: u32) {
         self.timers.disarm(index);
         self.slots.remove(index);
-        self.open_timers = self.open_timers.saturating_sub(1);
+        self.release_timer();
     }
 
     #[inline]
@@ -264,7 +318,10 @@ impl Core {
             let due = self.timers.next_due()?;
             let now = self.now();
             let Some(slot) = self.slots.get_mut(due.slot) else { continue };
-            let Object::Timer(timer) = &mut slot.object else { continue };
+            let Object::Timer(timer) = &mut slot.object else {
+                self.op_expired(due.slot);
+                continue;
+            };
             let (callback, user_data, closes_itself) = (timer.callback, slot.user_data, timer.closes_itself);
             timer.armed = timer.period > 0 && self.timers.arm(due.slot, next_on_grid(due.deadline, timer.period, now));
             self.slots.refresh(due.slot);
@@ -329,6 +386,7 @@ impl Core {
             || self.news
             || self.hooks.has_idle()
             || self.descriptors.has_orphans()
+            || self.operations.has_completed()
             || self.source != Source::Nothing
             || self.next_post < self.posts.len()
         {
@@ -373,6 +431,7 @@ impl Core {
     /// In a child of fork: a kernel object of its own, and a wake-up descriptor that the parent does not write to.
     pub fn after_fork(&mut self) -> Result<()> {
         let wakeup = Wakeup::new()?;
+        self.operations_after_fork()?;
         self.demux.reset(wakeup.fd())?;
         self.wakeup = wakeup;
         self.descriptors.rebuild = false;
@@ -383,12 +442,13 @@ impl Core {
     }
 
     /// The next function to call. All sources come out of here, in a fixed order, each bounded by what there was at the
-    /// start: descriptors and children, signals, posts, timers.
+    /// start: descriptors and children, operations, signals, posts, timers.
     #[inline]
     pub fn next_call(&mut self) -> Option<Call> {
         if self.closing_timer != 0 {
             self.settle_closing_timer();
         }
+        self.settle_operations();
         loop {
             self.source = match self.source {
                 Source::Io => match self.next_io() {
@@ -396,6 +456,14 @@ impl Core {
                     call => return call,
                 },
                 Source::Orphans => match self.next_orphan() {
+                    None => Source::Completions,
+                    call => return call,
+                },
+                Source::Completions => {
+                    self.begin_completions();
+                    Source::MoreCompletions
+                }
+                Source::MoreCompletions => match self.next_completion() {
                     None => Source::Signals,
                     call => return call,
                 },
@@ -446,10 +514,11 @@ impl Core {
 
     // ---- the end ----
 
-    /// The next post to run before the loop goes.
-    pub fn next_last_post(&mut self) -> Option<Call> {
+    /// What is still to be called before the loop goes: completions, then posts.
+    pub fn next_last_call(&mut self) -> Option<Call> {
+        self.settle_operations();
         self.news = true;
-        self.next_post()
+        self.next_completion().or_else(|| self.next_post())
     }
 
     /// Gives back what is process-wide, before the loop goes: signals, children, generations of handles.

@@ -62,6 +62,24 @@ pub struct gyre_hook {
     pub bits: u64,
 }
 
+/// An operation. All-zero is none.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[allow(non_camel_case_types)]
+pub struct gyre_op {
+    /// Opaque; compare for equality only.
+    pub bits: u64,
+}
+
+/// One of the library's buffers that the caller keeps. All-zero is none.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[allow(non_camel_case_types)]
+pub struct gyre_buffer {
+    /// Opaque; compare for equality only.
+    pub bits: u64,
+}
+
 /// Puts the three parts together.
 #[inline]
 pub const fn pack(generation: u32, place: u8, index: u32) -> u64 {

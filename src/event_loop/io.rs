@@ -15,6 +15,7 @@
 use super::callback::gyre_io_cb;
 use super::children::{Child, GONE};
 use super::core::{Call, Core};
+use super::operations::ACCEPT_BATCH;
 use super::slots::{List, NONE, Object};
 use crate::demux::{Events, Ready};
 use crate::status::{Result, Status};
@@ -102,6 +103,9 @@ struct Descriptor {
     changed: bool,
     /// Whether the next change goes to the kernel even if it changes nothing: an edge is to be told again.
     rearm: bool,
+    /// Whether what operations wait for was first asked when nobody used the descriptor: its number may by now stand for
+    /// another file than the one that is registered.
+    fresh: bool,
 }
 
 impl Descriptor {
@@ -115,6 +119,7 @@ impl Descriptor {
         registered: false,
         changed: false,
         rearm: false,
+        fresh: false,
     };
 
     /// Counts reports batch after batch; true when it is time to verify a level-triggered descriptor.
@@ -148,11 +153,16 @@ pub struct FanOut {
     pub next: u32,
     fd: RawFd,
     events: Events,
+    /// What operations may still do about it.
+    ready: Events,
+    /// How much of it a `_many` operation may take.
+    budget: u32,
 }
 
 impl FanOut {
     /// Nothing to fan out.
-    pub const NOTHING: FanOut = FanOut { next: NONE, fd: -1, events: Events::NONE };
+    pub const NOTHING: FanOut =
+        FanOut { next: NONE, fd: -1, events: Events::NONE, ready: Events::NONE, budget: ACCEPT_BATCH };
 
     /// Something that comes from no descriptor, for the list that begins with `next`.
     pub fn of_no_descriptor(next: u32) -> FanOut {
@@ -206,6 +216,13 @@ impl Descriptors {
             self.changed.push(fd); // within the capacity that `reserve` made: once a descriptor
         }
     }
+}
+
+/// Which of the operations that wait may go on after a report: after a hangup or an error neither read nor write blocks.
+fn ready_for(waiting: Events, events: Events) -> Events {
+    let any = Events::HANGUP | Events::ERROR | Events::PEER_CLOSED;
+    let told = if events.intersects(any) { Events::READ | Events::WRITE } else { events };
+    told & waiting
 }
 
 fn token(fd: RawFd, generation: u32) -> u64 {
@@ -264,6 +281,11 @@ impl Core {
 
     /// Tells the kernel of one more watcher on `fd`.
     fn register(&mut self, fd: RawFd, mode: Events, interest: Events) -> Result<()> {
+        let unused = self.operations.waiting(fd).is_empty();
+        let descriptor = self.descriptors.get(fd).ok_or(Status::EBADF)?;
+        if descriptor.registered && descriptor.watchers.is_empty() && unused {
+            self.unregister(fd); // what operations have left behind, and the next flush would have removed
+        }
         let descriptor = self.descriptors.get(fd).ok_or(Status::EBADF)?;
         if descriptor.registered {
             // The number may stand for another file by now; a change finds out.
@@ -349,7 +371,7 @@ impl Core {
                 self.fan_out.skip(index, next);
                 if let Some(descriptor) = self.descriptors.get(fd) {
                     self.slots.unlink(&mut descriptor.watchers, index);
-                    if descriptor.watchers.is_empty() {
+                    if descriptor.watchers.is_empty() && self.operations.waiting(fd).is_empty() {
                         self.unregister(fd);
                     } else {
                         self.descriptors.note_change(fd);
@@ -401,12 +423,55 @@ impl Core {
             index = next;
         }
         self.unregister(fd);
+        self.fail_operations(fd);
+    }
+
+    // ---- what operations need of a descriptor ----
+
+    /// Registers `interest` for operations, beside what was registered. `before` is what operations waited for so far.
+    pub fn register_operations(&mut self, fd: RawFd, interest: Events, before: Events) -> Result<()> {
+        self.descriptors.reserve(fd)?;
+        let batch = self.batch_number;
+        let descriptor = self.descriptors.get(fd).ok_or(Status::EBADF)?;
+        if !descriptor.registered {
+            return self.register(fd, Events::NONE, interest);
+        }
+        let unused = descriptor.watchers.is_empty() && before.is_empty();
+        descriptor.fresh |= unused && descriptor.removed_in != batch;
+        descriptor.rearm |= unused || descriptor.asked.intersects(Events::EDGE);
+        self.descriptors.note_change(fd);
+        Ok(())
+    }
+
+    /// What operations wait for on a descriptor has changed.
+    pub fn note_operations_changed(&mut self, fd: RawFd) {
+        self.descriptors.note_change(fd);
+    }
+
+    /// Whether watchers are open on a descriptor.
+    pub fn descriptor_has_watchers(&mut self, fd: RawFd) -> bool {
+        self.descriptors.get(fd).is_some_and(|descriptor| !descriptor.watchers.is_empty())
+    }
+
+    /// Takes a descriptor out that is about to be closed.
+    pub fn forget_descriptor(&mut self, fd: RawFd) {
+        if self.descriptors.get(fd).is_some_and(|descriptor| descriptor.registered) {
+            self.unregister(fd);
+        }
+    }
+
+    /// An operation has not used up the readiness of a descriptor: where others watch it edge-triggered, it is to be told
+    /// again.
+    pub fn rearm_edge(&mut self, fd: RawFd) {
+        if self.descriptors.get(fd).is_some_and(|descriptor| descriptor.asked.intersects(Events::EDGE)) {
+            self.rearm(fd);
+        }
     }
 
     /// What all watchers of a descriptor ask for together.
     #[inline]
     fn union_of(&mut self, fd: RawFd) -> Events {
-        let mut union = Events::NONE;
+        let mut union = self.operations.waiting(fd);
         let mut index = self.descriptors.get(fd).map_or(NONE, |descriptor| descriptor.watchers.head);
         while let Some(slot) = self.slots.get(index) {
             union |= watch_parts(&slot.object).map_or(Events::NONE, |(_, interest)| interest);
@@ -423,11 +488,22 @@ impl Core {
             let Some(descriptor) = self.descriptors.get(fd) else { continue };
             descriptor.changed = false;
             let rearm = core::mem::take(&mut descriptor.rearm);
+            let fresh = core::mem::take(&mut descriptor.fresh);
             if !descriptor.registered || (union == descriptor.asked && !rearm) {
+                continue;
+            }
+            if descriptor.watchers.is_empty() && union.is_empty() {
+                self.unregister(fd); // only operations used it, and none does now
                 continue;
             }
             match self.demux.modify(fd, union, token(fd, descriptor.generation)) {
                 Ok(()) => descriptor.asked = union,
+                Err(_) if fresh && descriptor.watchers.is_empty() => {
+                    self.unregister(fd);
+                    if self.register(fd, Events::NONE, union).is_err() {
+                        self.fail_operations(fd);
+                    }
+                }
                 Err(_) => self.orphan(fd),
             }
         }
@@ -452,6 +528,16 @@ impl Core {
     #[inline]
     pub fn next_io(&mut self) -> Option<Call> {
         loop {
+            if !self.fan_out.ready.is_empty() {
+                let FanOut { fd, mut ready, mut budget, .. } = self.fan_out;
+                let call = self.next_ready_operation(fd, &mut ready, &mut budget);
+                if self.fan_out.fd == fd {
+                    (self.fan_out.ready, self.fan_out.budget) = (ready, budget);
+                }
+                if call.is_some() {
+                    return call;
+                }
+            }
             while let Some(slot) = self.slots.get_mut(self.fan_out.next) {
                 let index = self.fan_out.next;
                 self.fan_out.next = slot.next;
@@ -512,7 +598,9 @@ impl Core {
                     }
                 }
                 let next = self.descriptors.get(fd).map_or(NONE, |descriptor| descriptor.watchers.head);
-                self.fan_out = FanOut { next, fd, events };
+                let waiting = self.operations.waiting(fd);
+                let ready = if waiting.is_empty() { Events::NONE } else { ready_for(waiting, events) };
+                self.fan_out = FanOut { next, fd, events, ready, budget: ACCEPT_BATCH };
             }
             stale => {
                 let closed_since_the_wait = stale.is_some_and(|descriptor| descriptor.removed_in == batch);

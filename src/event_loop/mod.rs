@@ -9,6 +9,7 @@
 //! | `core.rs` | the state of a loop and its dispatch; timers as the caller sees them |
 //! | `place.rs` | the process-wide table: what other threads and signal handlers reach |
 //! | `handle.rs`, `slots.rs` | handles and what they stand for |
+//! | `operations.rs` | operations: the proactor's face |
 //! | `io.rs`, `signals.rs`, `children.rs`, `hooks.rs`, `timers.rs` | the kinds of sources |
 //! | `callback.rs` | the types of the caller's functions |
 //! | `fork.rs` | the locks around a fork |
@@ -30,6 +31,7 @@ mod children;
 mod fork;
 mod hooks;
 mod io;
+pub mod operations;
 mod report;
 mod signals;
 mod timers;
@@ -38,14 +40,17 @@ pub use hooks::HookPhase;
 
 use self::core::{Call, Core};
 use crate::demux::{BACKENDS, Backend, Batch};
+use crate::proactor::{self, ENGINES};
 use crate::status::{Result, Status};
 use crate::sys::clock::{FOREVER, monotonic_ns, ticks};
 use crate::sys::memory::try_box;
 use crate::sys::wakeup::Wakeup;
 use crate::sys::{environment, thread};
 use ::core::cell::{Cell, RefCell, RefMut};
+use ::core::ffi::CStr;
 use once_cell::sync::OnceCell;
-use place::place;
+use operations::Operations;
+use place::{Place, place};
 use slots::{Object, Slots};
 
 /// What a loop is opened with.
@@ -57,6 +62,16 @@ pub struct Settings {
     pub events_per_turn: usize,
     /// How many posts may wait.
     pub post_capacity: usize,
+    /// How many operations may be in flight.
+    pub op_capacity: usize,
+    /// Which engine; `None` for AUTO.
+    pub engine: Option<usize>,
+    /// How many threads file operations of the emulated engine may have.
+    pub file_threads: usize,
+    /// Bytes of a library-owned buffer.
+    pub buffer_size: usize,
+    /// How many library-owned buffers there may be.
+    pub buffer_count: usize,
 }
 
 /// How a backend came to be taken.
@@ -108,6 +123,8 @@ pub struct Loop {
     phase: Cell<Phase>,
     core: RefCell<Core>,
     choice: Choice,
+    engine: &'static proactor::Kind,
+    engine_choice: Choice,
     longest_callback: Cell<u64>,
     opened_ns: u64,
     opened_ticks: u64,
@@ -177,13 +194,25 @@ impl Loop {
             (Err(Status::ENOSYS | Status::EPERM), _) => return Err(Status::EUNSUPPORTED),
             (Err(status), _) => return Err(status),
         };
-        let core = Core::new(number, backend, demux, wakeup, Batch::new(settings.events_per_turn)?);
+        let engine_settings =
+            proactor::Settings { file_threads: settings.file_threads, wake: Place::wake_for_engine, place: number };
+        let (engine, engine_choice) = choose_engine(settings.engine);
+        let operations = Operations::new(
+            engine.open(&engine_settings)?,
+            settings.op_capacity,
+            settings.buffer_size,
+            settings.buffer_count,
+        );
+        let batch = Batch::new(settings.events_per_turn)?;
+        let core = Core::new(number, backend, demux, wakeup, batch, operations);
         let mut made = try_box(Loop {
             bits: 0,
             place: number,
             phase: Cell::new(Phase::Idle),
             core: RefCell::new(core),
             choice,
+            engine,
+            engine_choice,
             longest_callback: Cell::new(0),
             opened_ns: monotonic_ns(),
             opened_ticks: ticks(),
@@ -221,8 +250,9 @@ impl Loop {
         self.phase.set(Phase::Closing);
         if !forked {
             here.begin_closing();
+            self.core()?.operations_end();
             loop {
-                let call = self.core()?.next_last_post();
+                let call = self.core()?.next_last_call();
                 let Some(call) = call else { break };
                 call.make(self.bits);
                 if here.is_forked(self.place) {
@@ -272,6 +302,11 @@ impl Loop {
     pub fn check_idle(&self) -> Result<()> {
         self.check_open()?;
         if self.phase.get() == Phase::Running { Err(Status::EREENTRANT) } else { Ok(()) }
+    }
+
+    /// The name of the engine.
+    pub fn engine_name(&self) -> &'static CStr {
+        self.engine.name
     }
 
     /// The longest time that a callback took, in nanoseconds.
@@ -420,14 +455,30 @@ impl Loop {
 
 /// The backend to try first, and why.
 fn choose(named: Option<usize>) -> (&'static Backend, Choice) {
-    let [first, ..] = &BACKENDS;
-    if let Some(backend) = named.and_then(|index| BACKENDS.get(index)) {
-        return (backend, Choice::Named);
+    pick(&BACKENDS, |backend| backend.name, named, c"GYRE_BACKEND")
+}
+
+/// The engine to take, and why.
+fn choose_engine(named: Option<usize>) -> (&'static proactor::Kind, Choice) {
+    pick(&ENGINES, |engine| engine.name, named, c"GYRE_ENGINE")
+}
+
+/// The entry of a table that is named, or that a variable of the environment names, or else the first.
+fn pick<T, const N: usize>(
+    table: &'static [T; N],
+    name: fn(&T) -> &'static CStr,
+    named: Option<usize>,
+    variable: &CStr,
+) -> (&'static T, Choice) {
+    const { assert!(N > 0) };
+    let first = &table[0];
+    if let Some(entry) = named.and_then(|index| table.get(index)) {
+        return (entry, Choice::Named);
     }
-    environment::with_variable(c"GYRE_BACKEND", |value| match value {
+    environment::with_variable(variable, |value| match value {
         None => (first, Choice::Auto { ignored_variable: false }),
-        Some(value) => match BACKENDS.iter().find(|backend| backend.name == value) {
-            Some(backend) => (backend, Choice::Environment),
+        Some(value) => match table.iter().find(|entry| name(entry) == value) {
+            Some(entry) => (entry, Choice::Environment),
             None => (first, Choice::Auto { ignored_variable: true }),
         },
     })

@@ -332,6 +332,15 @@ impl Place {
         self.raise_counts.get(signal).map_or(0, |count| count.load(SeqCst))
     }
 
+    /// Tells the loop that lives here that an engine has done something. From any thread and from signal handlers.
+    pub fn wake_for_engine(number: u8) {
+        let here = place(number);
+        let bits = here.live();
+        if here.is_live() && !here.is_forked(number) {
+            here.notify(bits);
+        }
+    }
+
     fn notify(&self, bits: u64) {
         if self.state.swap(NOTIFIED, SeqCst) == ASLEEP {
             self.pins.fetch_add(1, SeqCst);

@@ -4,6 +4,7 @@ use super::core::Core;
 use super::slots::Object;
 use super::{Choice, Loop};
 use crate::demux::BACKENDS;
+use crate::proactor::ENGINES;
 use crate::status::{Result, Status};
 use crate::sys::clock::FOREVER;
 use crate::sys::descriptor::write_all;
@@ -36,29 +37,47 @@ impl Write for Line {
     }
 }
 
+/// Why an entry of a table was taken or not.
+fn why(taken: bool, choice: Choice, variable: &'static str) -> (&'static str, &'static str) {
+    match (taken, choice) {
+        (true, Choice::Named) => ("taken: named by the option", ""),
+        (true, Choice::Environment) => ("taken: named by ", variable),
+        (true, Choice::Auto { .. }) => ("taken: the first in the order of preference that is to be had here", ""),
+        (false, Choice::Auto { .. }) => ("not taken: not needed, or not to be had here", ""),
+        (false, _) => ("not taken: another one was named", ""),
+    }
+}
+
+fn explain_line(out: &mut impl Write, what: &str, name: &CStr, why: (&str, &str), note: &str) -> fmt::Result {
+    writeln!(out, "{what} {}: {}{} ({note})", name.to_str().unwrap_or_default(), why.0, why.1)
+}
+
+/// Tells of a variable that was ignored because its value means nothing.
+fn explain_variable(out: &mut impl Write, choice: Choice, variable: &CStr) -> fmt::Result {
+    if choice != (Choice::Auto { ignored_variable: true }) {
+        return Ok(());
+    }
+    environment::with_variable(variable, |value| {
+        let name = variable.to_str().unwrap_or_default();
+        let value = value.map_or(&b""[..], CStr::to_bytes).escape_ascii();
+        writeln!(out, "{name} names nothing that is there and was ignored: {value}")
+    })
+}
+
 impl Loop {
-    /// Writes, a line a backend, which one was taken and why, and why not the others.
+    /// Writes, a line a backend and a line an engine, which one was taken and why, and why not the others.
     pub fn explain(&self, out: &mut impl Write) -> fmt::Result {
-        let Ok(core) = self.core() else { return Err(fmt::Error) };
+        let taken = self.core().map_err(|_| fmt::Error)?.backend;
         for backend in &BACKENDS {
-            let name = backend.name.to_str().unwrap_or_default();
-            let taken = core::ptr::eq(backend, core.backend);
-            let why = match (taken, self.choice) {
-                (true, Choice::Named) => "taken: named by the option",
-                (true, Choice::Environment) => "taken: named by GYRE_BACKEND",
-                (true, Choice::Auto { .. }) => "taken: the first in the order of preference that is to be had here",
-                (false, Choice::Auto { .. }) => "not taken: not needed, or not to be had here",
-                (false, _) => "not taken: another one was named",
-            };
-            writeln!(out, "backend {name}: {why} ({})", backend.note)?;
+            let why = why(core::ptr::eq(backend, taken), self.choice, "GYRE_BACKEND");
+            explain_line(out, "backend", backend.name, why, backend.note)?;
         }
-        if self.choice == (Choice::Auto { ignored_variable: true }) {
-            environment::with_variable(c"GYRE_BACKEND", |value| {
-                let value = value.map_or(&b""[..], CStr::to_bytes).escape_ascii();
-                writeln!(out, "GYRE_BACKEND is no backend's name and was ignored: {value}")
-            })?;
+        explain_variable(out, self.choice, c"GYRE_BACKEND")?;
+        for engine in &ENGINES {
+            let why = why(core::ptr::eq(engine, self.engine), self.engine_choice, "GYRE_ENGINE");
+            explain_line(out, "engine", engine.name, why, engine.note)?;
         }
-        Ok(())
+        explain_variable(out, self.engine_choice, c"GYRE_ENGINE")
     }
 
     /// Writes a line for the loop, and one for each open handle, to a descriptor.
@@ -109,6 +128,8 @@ impl Core {
             Object::Signal(signal) => write!(line, "signal {bits:#018x}: number {}", signal.signum)?,
             Object::Child(child) => write!(line, "child {bits:#018x}: pid {}", child.pid)?,
             Object::Hook(hook) => write!(line, "hook {bits:#018x}: {:?}", hook.phase)?,
+            Object::Op(op) => write!(line, "op {bits:#018x}: descriptor {}", op.fd())?,
+            Object::Buffer(number) => write!(line, "buffer {bits:#018x}: number {number}")?,
             Object::Free { .. } | Object::Retired | Object::Loop => return Ok(false),
         }
         Ok(true)

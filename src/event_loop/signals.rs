@@ -54,7 +54,7 @@ pub fn lock_registry() -> MutexGuard<'static, Registry> {
 /// Called by the handler: async-signal-safe.
 fn deliver(number: usize) {
     let Some(words) = WATCHERS.get(number) else { return };
-    for (base, word) in (0_u8..).step_by(64).zip(words) {
+    for (word, base) in words.iter().zip((0_u8..).step_by(64)) {
         let mut bits = word.load(SeqCst);
         while bits != 0 {
             let loop_place = base.wrapping_add(bits.trailing_zeros() as u8);

@@ -11,6 +11,7 @@ use super::children::Child;
 use super::handle::{MAX_INDEX, generation_of, index_of, pack};
 use super::hooks::Hook;
 use super::io::Io;
+use super::operations::Op;
 use super::signals::Signal;
 use super::timers::Timer;
 use crate::status::{Result, Status};
@@ -40,6 +41,10 @@ pub enum Object {
     Child(Child),
     /// A hook.
     Hook(Hook),
+    /// An operation.
+    Op(Op),
+    /// One of the library's buffers, by number, that the caller keeps.
+    Buffer(u32),
 }
 
 /// The kind of object that a handle is expected to stand for.
@@ -55,6 +60,10 @@ pub enum Kind {
     Child,
     /// [`Object::Hook`].
     Hook,
+    /// [`Object::Op`].
+    Op,
+    /// [`Object::Buffer`].
+    Buffer,
 }
 
 impl Object {
@@ -67,6 +76,8 @@ impl Object {
                 | (Object::Signal(_), Kind::Signal)
                 | (Object::Child(_), Kind::Child)
                 | (Object::Hook(_), Kind::Hook)
+                | (Object::Op(_), Kind::Op)
+                | (Object::Buffer(_), Kind::Buffer)
         )
     }
 
@@ -77,8 +88,8 @@ impl Object {
             Object::Io(io) => io.is_active(),
             Object::Timer(timer) => timer.armed,
             Object::Child(child) => !child.told,
-            Object::Signal(_) | Object::Hook(_) => true,
-            Object::Free { .. } | Object::Retired | Object::Loop => false,
+            Object::Signal(_) | Object::Hook(_) | Object::Op(_) => true,
+            Object::Free { .. } | Object::Retired | Object::Loop | Object::Buffer(_) => false,
         }
     }
 }
@@ -120,6 +131,11 @@ pub struct List {
 impl List {
     /// A list of nothing.
     pub const EMPTY: List = List { head: NONE, tail: NONE };
+
+    /// The last slot.
+    pub fn last(&self) -> Option<u32> {
+        (self.tail != NONE).then_some(self.tail)
+    }
 
     /// Whether no slot is in the list.
     #[inline]
@@ -201,8 +217,15 @@ impl Slots {
     }
 
     /// Frees a slot that is in no list; its handles are stale from now on.
+    #[inline]
     pub fn remove(&mut self, index: u32) {
-        let Some(slot) = self.slots.get_mut(index as usize) else { return };
+        drop(self.take(index));
+    }
+
+    /// Frees a slot that is in no list, and returns what it held; its handles are stale from now on.
+    #[inline]
+    pub fn take(&mut self, index: u32) -> Option<Object> {
+        let slot = self.slots.get_mut(index as usize)?;
         if slot.counted {
             slot.counted = false;
             self.active = self.active.wrapping_sub(1);
@@ -210,11 +233,10 @@ impl Slots {
         self.open = self.open.wrapping_sub(1);
         slot.generation = slot.generation.saturating_add(1);
         if slot.generation == u32::MAX {
-            slot.object = Object::Retired;
-        } else {
-            slot.object = Object::Free { next: self.free };
-            self.free = index;
+            return Some(core::mem::replace(&mut slot.object, Object::Retired));
         }
+        let next = core::mem::replace(&mut self.free, index);
+        Some(core::mem::replace(&mut slot.object, Object::Free { next }))
     }
 
     /// The slot that a handle names, if it is of this kind.

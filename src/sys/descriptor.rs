@@ -50,7 +50,7 @@ pub fn write_all(fd: RawFd, mut text: &[u8]) -> Result<()> {
 }
 
 /// Calls `write` with SIGPIPE blocked in this thread, and takes the one that it may have raised.
-fn without_sigpipe(write: impl FnOnce() -> isize) -> Result<usize> {
+pub fn without_sigpipe(write: impl FnOnce() -> isize) -> Result<usize> {
     let mut pipe = MaybeUninit::<libc::sigset_t>::uninit();
     let mut before = MaybeUninit::<libc::sigset_t>::uninit();
     let mut pending = MaybeUninit::<libc::sigset_t>::uninit();

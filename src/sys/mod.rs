@@ -13,6 +13,7 @@ pub mod descriptor;
 pub mod environment;
 pub mod epoll;
 pub mod fork;
+pub mod io;
 pub mod memory;
 pub mod poll;
 pub mod process;

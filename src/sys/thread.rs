@@ -63,3 +63,13 @@ pub fn call_at_exit(hook: ExitHook) -> Result<()> {
         errno => Err(Status::from_errno(errno)),
     }
 }
+
+/// Blocks all signals in the calling thread: for threads of gyre's own.
+pub fn block_signals() {
+    let mut all = core::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigfillset fills the set before it is read.
+    unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), core::ptr::null_mut());
+    }
+}

@@ -1,0 +1,157 @@
+//! Engines: who carries out operations. The seam between the loop and the kernel's ways of doing I/O for a program;
+//! [`crate::event_loop`] is the only caller.
+//!
+//! What waits for readiness (sockets, pipes, terminals) is carried out by the loop itself, with non-blocking calls
+//! (`sys/io.rs`); this is the simulated proactor of the textbooks, and needs no engine. An [`Engine`] takes the rest: files,
+//! for which there is no readiness.
+//!
+//! | engine | file | carries out files by |
+//! |---|---|---|
+//! | `emulated` | `emulated.rs` | a few worker threads |
+//!
+//! Contract of operations, which the loop and its engine keep together:
+//! - P1 An accepted operation completes exactly once (a `_many` one: finally once, after all that it has taken), and never
+//!   inside the call that submits it.
+//! - P2 Buffer, iovec, address, msghdr and descriptor belong to the operation until then, after a cancel too.
+//! - P3 Cancel is a request: the completion comes with the real result or `-ECANCELED`; with a deadline, `-ETIMEDOUT`. The
+//!   first of the two names the status; a real result beats both.
+//! - P4 On sockets, pipes and at the file position one operation a descriptor and direction is in the kernel, first in, first
+//!   out. Operations at an offset are concurrent and unordered. Short transfers are told as they are.
+//! - P5 What one turn submits goes to the kernel before the next wait.
+//! - P6 A close cancels what is pending on the descriptor, and comes after it; later operations on the number are `-EBADF`.
+//! - P7 Teardown ends the kernel's use of every buffer before it returns.
+//!
+//! Contract of engines ([`Engine`]):
+//! - E1 `start` takes a job or refuses it with a status and has then not touched it; it never waits.
+//! - E2 A job that was taken comes out of `reap` exactly once, unless `cancel` answered [`Cancel::Dropped`].
+//! - E3 From `start` to `reap` nothing of the job's memory is touched by anybody else, and after `reap` nothing by the engine.
+//! - E4 When jobs are done while the loop sleeps, `wake` is called, from any thread.
+//! - E5 `drain` returns when no job is with the kernel any more; what is done then comes out of `reap`.
+//! - E6 In a child of fork `after_fork` makes the engine empty without waiting; nothing comes out of `reap` for jobs of the
+//!   parent's, and the parent's jobs are not disturbed.
+
+mod emulated;
+
+use crate::status::Result;
+use crate::sys::memory::try_box;
+use core::ffi::CStr;
+use std::os::fd::RawFd;
+
+/// A piece of file I/O. The pointers are the caller's, and valid until the job is done (P2).
+#[derive(Clone, Copy, Debug)]
+pub struct Job {
+    /// The file.
+    pub fd: RawFd,
+    /// Where in the file; -1 for the file position.
+    pub offset: i64,
+    /// What to do.
+    pub work: Work,
+}
+
+/// What a job does.
+#[derive(Clone, Copy, Debug)]
+pub enum Work {
+    /// pread(2) or read(2).
+    Read {
+        /// Where to.
+        buf: *mut u8,
+        /// How many bytes; at most `SSIZE_MAX`.
+        len: usize,
+    },
+    /// pwrite(2) or write(2).
+    Write {
+        /// Where from.
+        buf: *const u8,
+        /// How many bytes; at most `SSIZE_MAX`.
+        len: usize,
+    },
+    /// preadv(2) or readv(2).
+    Readv {
+        /// The pieces.
+        iov: *const libc::iovec,
+        /// How many; 0 to `IOV_MAX`.
+        count: i32,
+    },
+    /// pwritev(2) or writev(2).
+    Writev {
+        /// The pieces.
+        iov: *const libc::iovec,
+        /// How many; 0 to `IOV_MAX`.
+        count: i32,
+    },
+    /// fsync(2), or fdatasync(2).
+    Sync {
+        /// Whether metadata that no read needs may be left out.
+        data_only: bool,
+    },
+}
+
+// SAFETY: the pointers are handed from the loop's thread to a worker and back; by P2 nobody else uses what they point to
+// meanwhile.
+unsafe impl Send for Job {}
+
+/// A job that is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// What the job was started with.
+    pub id: u64,
+    /// Bytes, or a negative status.
+    pub result: i64,
+}
+
+/// What became of a request to cancel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cancel {
+    /// The job had not begun and never will; nothing comes out of `reap` for it.
+    Dropped,
+    /// The job comes out of `reap`, with its result or `-ECANCELED`.
+    Comes,
+}
+
+/// How an engine is opened.
+#[derive(Clone, Copy)]
+pub struct Settings {
+    /// Worker threads of the emulated engine.
+    pub file_threads: usize,
+    /// What to call when jobs are done, with `place`.
+    pub wake: fn(u8),
+    /// The loop's place.
+    pub place: u8,
+}
+
+/// Carries out file I/O; the clauses are in the module's documentation.
+pub trait Engine {
+    /// Takes a job (E1).
+    fn start(&mut self, id: u64, job: Job) -> Result<()>;
+    /// Asks for a job not to be carried out.
+    fn cancel(&mut self, id: u64) -> Cancel;
+    /// The next job that is done.
+    fn reap(&mut self) -> Option<Done>;
+    /// Waits until no job is with the kernel (E5).
+    fn drain(&mut self);
+    /// Makes the engine usable in a child of fork (E6).
+    fn after_fork(&mut self) -> Result<()>;
+}
+
+/// An engine in the table of them.
+pub struct Kind {
+    /// The name in the C interface and in `GYRE_ENGINE`.
+    pub name: &'static CStr,
+    /// What it is, for `gyre_loop_explain`.
+    pub note: &'static str,
+    open: fn(&Settings) -> Result<Box<dyn Engine>>,
+}
+
+impl Kind {
+    /// Makes an engine.
+    pub fn open(&self, settings: &Settings) -> Result<Box<dyn Engine>> {
+        (self.open)(settings)
+    }
+}
+
+/// The engines, in the order in which AUTO tries them.
+pub static ENGINES: [Kind; 1] = [Kind {
+    name: c"emulated",
+    note: "readiness for sockets and pipes, worker threads for files",
+    open: |settings| Ok(try_box(emulated::Emulated::new(settings)?)?),
+}];
