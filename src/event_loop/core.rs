@@ -382,6 +382,7 @@ impl Core {
             self.rebuild()?;
         }
         self.flush_interest();
+        self.operations.submit();
         if limit == 0
             || self.news
             || self.hooks.has_idle()

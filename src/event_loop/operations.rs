@@ -215,6 +215,14 @@ impl Operations {
         self.completed_count > 0
     }
 
+    /// Hands to the kernel what was started since the last wait (P5).
+    #[inline]
+    pub fn submit(&mut self) {
+        if self.running > 0 {
+            self.engine.submit();
+        }
+    }
+
     /// How many operations were accepted and not told.
     pub fn in_flight(&self) -> usize {
         self.in_flight

@@ -123,6 +123,8 @@ pub struct Settings {
 pub trait Engine {
     /// Takes a job (E1).
     fn start(&mut self, id: u64, job: Job) -> Result<()>;
+    /// Hands to the kernel what was started since the last time (P5). Called before each wait while jobs are in flight.
+    fn submit(&mut self) {}
     /// Asks for a job not to be carried out.
     fn cancel(&mut self, id: u64) -> Cancel;
     /// The next job that is done.
