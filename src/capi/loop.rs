@@ -163,15 +163,21 @@ unsafe fn read_options(options: *const gyre_loop_options) -> Result<Settings> {
     let options = unsafe { options.read() };
     let backend = match options.backend {
         0 => None,
-        backend @ 1..=3 => Some(backend.wrapping_sub(1) as usize),
+        1 => Some(c"epoll"),
+        2 => Some(c"poll"),
+        3 => Some(c"select"),
         _ => return Err(Status::EINVAL),
     };
-    let engine = match (options.engine, options.aio_notify) {
-        (0, 0 | 1) => None,
-        (3, 0 | 1) => Some(0),
-        (1 | 2, 0 | 1) => return Err(Status::EUNSUPPORTED),
+    let engine = match options.engine {
+        0 => None,
+        1 => Some(c"io_uring"),
+        2 => Some(c"posix_aio"),
+        3 => Some(c"emulated"),
         _ => return Err(Status::EINVAL),
     };
+    if !matches!(options.aio_notify, 0 | 1) {
+        return Err(Status::EINVAL);
+    }
     let or = |value: u32, default: usize| if value == 0 { default } else { value as usize };
     Ok(Settings {
         backend,

@@ -13,6 +13,7 @@
 //! | `io.rs`, `signals.rs`, `children.rs`, `hooks.rs`, `timers.rs` | the kinds of sources |
 //! | `callback.rs` | the types of the caller's functions |
 //! | `fork.rs` | the locks around a fork |
+//! | `choice.rs` | which backend and engine, and why |
 //! | `report.rs` | what a loop tells of itself: explain, dump |
 //!
 //! Contract (the invariants of ARCHITECTURE.md, by number):
@@ -28,6 +29,7 @@ pub mod place;
 pub mod slots;
 
 mod children;
+mod choice;
 mod fork;
 mod hooks;
 mod io;
@@ -38,14 +40,15 @@ mod timers;
 
 pub use hooks::HookPhase;
 
+use self::choice::{Choice, choose};
 use self::core::{Call, Core};
 use crate::demux::{BACKENDS, Backend, Batch};
 use crate::proactor::{self, ENGINES};
 use crate::status::{Result, Status};
 use crate::sys::clock::{FOREVER, monotonic_ns, ticks};
 use crate::sys::memory::try_box;
+use crate::sys::thread;
 use crate::sys::wakeup::Wakeup;
-use crate::sys::{environment, thread};
 use ::core::cell::{Cell, RefCell, RefMut};
 use ::core::ffi::CStr;
 use once_cell::sync::OnceCell;
@@ -56,36 +59,22 @@ use slots::{Object, Slots};
 /// What a loop is opened with.
 #[derive(Clone, Copy)]
 pub struct Settings {
-    /// Which backend; `None` for AUTO.
-    pub backend: Option<usize>,
+    /// Which backend, by name; `None` for AUTO.
+    pub backend: Option<&'static CStr>,
     /// How many ready descriptors a turn takes.
     pub events_per_turn: usize,
     /// How many posts may wait.
     pub post_capacity: usize,
     /// How many operations may be in flight.
     pub op_capacity: usize,
-    /// Which engine; `None` for AUTO.
-    pub engine: Option<usize>,
+    /// Which engine, by name; `None` for AUTO.
+    pub engine: Option<&'static CStr>,
     /// How many threads file operations of the emulated engine may have.
     pub file_threads: usize,
     /// Bytes of a library-owned buffer.
     pub buffer_size: usize,
     /// How many library-owned buffers there may be.
     pub buffer_count: usize,
-}
-
-/// How a backend came to be taken.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Choice {
-    /// By the option.
-    Named,
-    /// By `GYRE_BACKEND`.
-    Environment,
-    /// By AUTO; `GYRE_BACKEND` may have held a value that means nothing.
-    Auto {
-        /// Whether it did.
-        ignored_variable: bool,
-    },
 }
 
 /// What a loop is in the middle of.
@@ -122,9 +111,8 @@ pub struct Loop {
     place: u8,
     phase: Cell<Phase>,
     core: RefCell<Core>,
-    choice: Choice,
-    engine: &'static proactor::Kind,
-    engine_choice: Choice,
+    backend: Choice<Backend>,
+    engine: Choice<proactor::Kind>,
     longest_callback: Cell<u64>,
     opened_ns: u64,
     opened_ticks: u64,
@@ -181,38 +169,25 @@ impl Loop {
 
     fn build(number: u8, settings: &Settings) -> Result<Box<Loop>> {
         let wakeup = Wakeup::new()?;
-        let (backend, choice) = choose(settings.backend);
         let open = |backend: &Backend| backend.open(wakeup.fd(), settings.events_per_turn);
-        let (backend, demux) = match (open(backend), choice) {
-            (Ok(demux), _) => (backend, demux),
-            // No such system call here: AUTO goes on to the next one.
-            (Err(Status::ENOSYS | Status::EPERM), Choice::Auto { .. }) => {
-                let mut rest = BACKENDS.iter().skip(1).map(|backend| (backend, open(backend)));
-                let (backend, demux) = rest.find(|(_, demux)| demux.is_ok()).ok_or(Status::EUNSUPPORTED)?;
-                (backend, demux?)
-            }
-            (Err(Status::ENOSYS | Status::EPERM), _) => return Err(Status::EUNSUPPORTED),
-            (Err(status), _) => return Err(status),
-        };
-        let engine_settings =
-            proactor::Settings { file_threads: settings.file_threads, wake: Place::wake_for_engine, place: number };
-        let (engine, engine_choice) = choose_engine(settings.engine);
-        let operations = Operations::new(
-            engine.open(&engine_settings)?,
-            settings.op_capacity,
-            settings.buffer_size,
-            settings.buffer_count,
-        );
+        let (backend, demux) = choose(&BACKENDS, settings.backend, open)?;
+        let (engine, opened) = choose(&ENGINES, settings.engine, |engine| {
+            engine.open(&proactor::Settings {
+                file_threads: settings.file_threads,
+                wake: Place::wake_for_engine,
+                place: number,
+            })
+        })?;
+        let operations = Operations::new(opened, settings.op_capacity, settings.buffer_size, settings.buffer_count);
         let batch = Batch::new(settings.events_per_turn)?;
-        let core = Core::new(number, backend, demux, wakeup, batch, operations);
+        let core = Core::new(number, backend.taken, demux, wakeup, batch, operations);
         let mut made = try_box(Loop {
             bits: 0,
             place: number,
             phase: Cell::new(Phase::Idle),
             core: RefCell::new(core),
-            choice,
+            backend,
             engine,
-            engine_choice,
             longest_callback: Cell::new(0),
             opened_ns: monotonic_ns(),
             opened_ticks: ticks(),
@@ -306,7 +281,7 @@ impl Loop {
 
     /// The name of the engine.
     pub fn engine_name(&self) -> &'static CStr {
-        self.engine.name
+        self.engine.taken.name
     }
 
     /// The longest time that a callback took, in nanoseconds.
@@ -451,35 +426,4 @@ impl Loop {
         }
         core.prepare_wait(FOREVER)
     }
-}
-
-/// The backend to try first, and why.
-fn choose(named: Option<usize>) -> (&'static Backend, Choice) {
-    pick(&BACKENDS, |backend| backend.name, named, c"GYRE_BACKEND")
-}
-
-/// The engine to take, and why.
-fn choose_engine(named: Option<usize>) -> (&'static proactor::Kind, Choice) {
-    pick(&ENGINES, |engine| engine.name, named, c"GYRE_ENGINE")
-}
-
-/// The entry of a table that is named, or that a variable of the environment names, or else the first.
-fn pick<T, const N: usize>(
-    table: &'static [T; N],
-    name: fn(&T) -> &'static CStr,
-    named: Option<usize>,
-    variable: &CStr,
-) -> (&'static T, Choice) {
-    const { assert!(N > 0) };
-    let first = &table[0];
-    if let Some(entry) = named.and_then(|index| table.get(index)) {
-        return (entry, Choice::Named);
-    }
-    environment::with_variable(variable, |value| match value {
-        None => (first, Choice::Auto { ignored_variable: false }),
-        Some(value) => match table.iter().find(|entry| name(entry) == value) {
-            Some(entry) => (entry, Choice::Environment),
-            None => (first, Choice::Auto { ignored_variable: true }),
-        },
-    })
 }

@@ -1,15 +1,11 @@
 //! What a loop tells of itself: why it took its backend, and what keeps it running. Allocates nothing.
 
+use super::Loop;
 use super::core::Core;
 use super::slots::Object;
-use super::{Choice, Loop};
-use crate::demux::BACKENDS;
-use crate::proactor::ENGINES;
 use crate::status::{Result, Status};
 use crate::sys::clock::FOREVER;
 use crate::sys::descriptor::write_all;
-use crate::sys::environment;
-use core::ffi::CStr;
 use core::fmt::{self, Write};
 use std::os::fd::RawFd;
 
@@ -37,47 +33,11 @@ impl Write for Line {
     }
 }
 
-/// Why an entry of a table was taken or not.
-fn why(taken: bool, choice: Choice, variable: &'static str) -> (&'static str, &'static str) {
-    match (taken, choice) {
-        (true, Choice::Named) => ("taken: named by the option", ""),
-        (true, Choice::Environment) => ("taken: named by ", variable),
-        (true, Choice::Auto { .. }) => ("taken: the first in the order of preference that is to be had here", ""),
-        (false, Choice::Auto { .. }) => ("not taken: not needed, or not to be had here", ""),
-        (false, _) => ("not taken: another one was named", ""),
-    }
-}
-
-fn explain_line(out: &mut impl Write, what: &str, name: &CStr, why: (&str, &str), note: &str) -> fmt::Result {
-    writeln!(out, "{what} {}: {}{} ({note})", name.to_str().unwrap_or_default(), why.0, why.1)
-}
-
-/// Tells of a variable that was ignored because its value means nothing.
-fn explain_variable(out: &mut impl Write, choice: Choice, variable: &CStr) -> fmt::Result {
-    if choice != (Choice::Auto { ignored_variable: true }) {
-        return Ok(());
-    }
-    environment::with_variable(variable, |value| {
-        let name = variable.to_str().unwrap_or_default();
-        let value = value.map_or(&b""[..], CStr::to_bytes).escape_ascii();
-        writeln!(out, "{name} names nothing that is there and was ignored: {value}")
-    })
-}
-
 impl Loop {
     /// Writes, a line a backend and a line an engine, which one was taken and why, and why not the others.
     pub fn explain(&self, out: &mut impl Write) -> fmt::Result {
-        let taken = self.core().map_err(|_| fmt::Error)?.backend;
-        for backend in &BACKENDS {
-            let why = why(core::ptr::eq(backend, taken), self.choice, "GYRE_BACKEND");
-            explain_line(out, "backend", backend.name, why, backend.note)?;
-        }
-        explain_variable(out, self.choice, c"GYRE_BACKEND")?;
-        for engine in &ENGINES {
-            let why = why(core::ptr::eq(engine, self.engine), self.engine_choice, "GYRE_ENGINE");
-            explain_line(out, "engine", engine.name, why, engine.note)?;
-        }
-        explain_variable(out, self.engine_choice, c"GYRE_ENGINE")
+        self.backend.explain(out)?;
+        self.engine.explain(out)
     }
 
     /// Writes a line for the loop, and one for each open handle, to a descriptor.
