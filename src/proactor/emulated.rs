@@ -162,6 +162,9 @@ impl Engine for Emulated {
     }
 
     fn after_fork(&mut self) -> Result<()> {
+        if self.threads.is_empty() {
+            return Ok(()); // no job was ever started
+        }
         let fresh = Emulated::new(&self.settings)?;
         // The threads are not here, and the lock may be held by one of them for ever: all of it is left alone.
         core::mem::forget(core::mem::replace(self, fresh));
