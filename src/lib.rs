@@ -1,7 +1,7 @@
 //! gyre: one event loop with two faces, for C and C++ servers. The interface is C, in [`capi`]; ARCHITECTURE.md shows the
 //! layers and one turn of the loop.
 //!
-//! Unsafe code stands in `capi` and `sys` only, and what input, the kernel or memory pressure can reach neither
+//! Unsafe code stands in `capi`, `proactor` and `sys` only, and what input, the kernel or memory pressure can reach neither
 //! panics nor overflows: the lints below say so, and every exception gives its reason on the line.
 
 #![deny(missing_docs, unsafe_op_in_unsafe_fn, unsafe_code)]
