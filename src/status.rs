@@ -51,6 +51,8 @@ impl Status {
     pub const ENOMEM: Status = Status::from_errno(libc::ENOMEM);
     /// `ENOSYS`.
     pub const ENOSYS: Status = Status::from_errno(libc::ENOSYS);
+    /// `ENOTSOCK`.
+    pub const ENOTSOCK: Status = Status::from_errno(libc::ENOTSOCK);
     /// `EOPNOTSUPP`.
     pub const EOPNOTSUPP: Status = Status::from_errno(libc::EOPNOTSUPP);
     /// `ESPIPE`.

@@ -106,6 +106,8 @@ struct Descriptor {
     /// Whether what operations wait for was first asked when nobody used the descriptor: its number may by now stand for
     /// another file than the one that is registered.
     fresh: bool,
+    /// Whether it is known to be a socket; forgotten with the registration.
+    socket: bool,
 }
 
 impl Descriptor {
@@ -120,6 +122,7 @@ impl Descriptor {
         changed: false,
         rearm: false,
         fresh: false,
+        socket: false,
     };
 
     /// Counts reports batch after batch; true when it is time to verify a level-triggered descriptor.
@@ -441,6 +444,18 @@ impl Core {
         descriptor.rearm |= unused || descriptor.asked.intersects(Events::EDGE);
         self.descriptors.note_change(fd);
         Ok(())
+    }
+
+    /// Whether a descriptor is known to be a socket.
+    pub fn is_known_socket(&mut self, fd: RawFd) -> bool {
+        self.descriptors.get(fd).is_some_and(|descriptor| descriptor.registered && descriptor.socket)
+    }
+
+    /// Notes that a registered descriptor is a socket.
+    pub fn note_socket(&mut self, fd: RawFd) {
+        if let Some(descriptor) = self.descriptors.get(fd) {
+            descriptor.socket = true;
+        }
     }
 
     /// What operations wait for on a descriptor has changed.

@@ -489,19 +489,19 @@ impl Core {
         let Some(Object::Op(Op { operation, .. })) = self.slots.get_mut(index).map(|slot| &mut slot.object) else {
             return Ok(());
         };
-        let (fd, direction, offset) = (operation.fd, operation.direction, operation.offset);
+        let (fd, direction, offset, ask) = (operation.fd, operation.direction, operation.offset, operation.ask);
         if operation.is_for_the_engine() {
-            let Ask::File(work) = operation.ask else { return Ok(()) };
+            let Ask::File(work) = ask else { return Ok(()) };
             self.operations.engine.start(bits, Job { fd, offset, work })?;
             operation.state = State::Running;
             self.operations.running = self.operations.running.saturating_add(1);
             return Ok(());
         }
-        if matches!(operation.ask, Ask::Close) {
+        if matches!(ask, Ask::Close) {
             operation.state = State::Waiting;
             return Ok(());
         }
-        if let Ask::Connect { address, len } = operation.ask {
+        if let Ask::Connect { address, len } = ask {
             match io::connect(fd, address, len) {
                 Ok(true) => return self.finish_start(index, 0),
                 Ok(false) => {}
@@ -515,10 +515,19 @@ impl Core {
                 _ => {}
             }
         }
+        let for_a_socket = direction == Direction::In && !matches!(ask, Ask::File(_));
+        // Once a registration, so that what is no socket is told at once, and not when it becomes readable.
+        if for_a_socket && !self.is_known_socket(fd) && class_of(fd)? != Class::Socket {
+            return self.finish_start(index, i64::from(Status::ENOTSOCK.code()));
+        }
         if let Some(operation) = self.operation(index) {
             operation.state = State::Waiting;
         }
-        self.wait_for(fd, interest_of(direction))
+        self.wait_for(fd, interest_of(direction))?;
+        if for_a_socket {
+            self.note_socket(fd);
+        }
+        Ok(())
     }
 
     fn finish_start(&mut self, index: u32, result: i64) -> Result<()> {
