@@ -59,6 +59,11 @@ impl Ask {
         matches!(self, Ask::AcceptMany | Ask::ReceiveMany)
     }
 
+    /// Whether it asks for no bytes at all, for which nothing has to be waited for.
+    fn is_empty(self) -> bool {
+        matches!(self, Ask::File(Work::Read { len: 0, .. } | Work::Readv { count: 0, .. }) | Ask::Recv { len: 0, .. })
+    }
+
     /// What the caller's buffer is, to be told with the completion.
     fn buffer(self) -> (*mut u8, usize) {
         match self {
@@ -166,6 +171,8 @@ pub struct Operations {
     quota: usize,
     in_flight: usize,
     running: usize,
+    /// How many `recv_many` wait for a buffer.
+    starved: usize,
     capacity: usize,
     buffers: Buffers,
     /// What the last call was about; kept while the caller's function may look at it.
@@ -193,6 +200,7 @@ impl Operations {
             quota: 0,
             in_flight: 0,
             running: 0,
+            starved: 0,
             capacity,
             buffers: Buffers { size: buffer_size, limit: buffer_count, made: Vec::new(), free: Vec::new() },
             current: Current { operation: None, bits: 0, buffer: NONE },
@@ -508,7 +516,7 @@ impl Core {
                 Err(status @ (Status::EBADF | Status::EINVAL)) => return Err(status),
                 Err(status) => return self.finish_start(index, i64::from(status.code())),
             }
-        } else if direction == Direction::Out {
+        } else if direction == Direction::Out || ask.is_empty() {
             match operation.attempt(&mut self.operations.buffers) {
                 Attempt::Done(result) if result == i64::from(Status::EBADF.code()) => return Err(Status::EBADF),
                 Attempt::Done(result) => return self.finish_start(index, result),
@@ -728,6 +736,7 @@ impl Core {
                 }
                 Attempt::Starved => {
                     operation.starved = true;
+                    self.operations.starved = self.operations.starved.saturating_add(1);
                     *ready = *ready & !interest;
                     self.stop_waiting(fd, interest);
                 }
@@ -791,11 +800,11 @@ impl Core {
 
     /// A buffer is free again: what waited for one goes on.
     fn give_back(&mut self, buffer: u32) {
-        let all_out = self.operations.buffers.free.is_empty();
         self.operations.buffers.give_back(buffer);
-        if !all_out {
+        if self.operations.starved == 0 {
             return;
         }
+        self.operations.starved = 0;
         for fd in 0..i32::try_from(self.operations.queues.len()).unwrap_or(i32::MAX) {
             let head = self.operations.queues(fd).map_or(NONE, |queues| queues.reads.head);
             if let Some(operation) = self.operation(head).filter(|operation| operation.starved) {
