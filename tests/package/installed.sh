@@ -115,6 +115,16 @@ by_plain_compiler() {
     runs ./program "$kind"
 }
 
+# The program between the fences of README.md, word for word: three bytes come in, and then the end.
+the_readmes_program() {
+    local folder
+    folder=$(mktemp -d "$work/empty.XXXXXX")
+    cd "$folder"
+    sed -n '/^```c$/,/^```$/p' "$source_dir/README.md" | sed '1d;$d' >first.c
+    gcc "${c_flags[@]}" first.c -o first -I"$prefix/include" -L"$lib" -lgyre -Wl,-rpath,"$lib"
+    [[ $(printf 'ab\n' | ./first) == "3 bytes" ]]
+}
+
 by_pkg_config() {
     local compiler=$1 source=$2 kind=$3
     shift 3
@@ -197,6 +207,7 @@ check_installed() {
             check "a C++11 program by ${method/_/ }, $kind" "by_$method" g++ program.cpp "$kind" "${cpp_flags[@]}"
         done
     done
+    check "the first program of README.md" the_readmes_program
     check "find_package refuses a version that is not there" another_version_is_refused
     check "libgyre.a and another Rust library in one program" beside_another_rust_library
 }
