@@ -646,7 +646,7 @@ int gyre_loop_run(gyre_loop loop,
 /**
  * Runs the loop as GYRE_RUN_DEFAULT does, and comes back when the time is over.
  *
- * @param timeout_ns nanoseconds; GYRE_FOREVER for no end.
+ * @param timeout_ns nanoseconds; GYRE_FOREVER for no end; 0 for one turn that does not wait.
  * @return as gyre_loop_run.
  *
  * Thread: the owner. Blocks: until nothing is alive, gyre_loop_stop, or `timeout_ns` later.

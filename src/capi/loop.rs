@@ -280,7 +280,7 @@ pub extern "C-unwind" fn gyre_loop_run(r#loop: gyre_loop, mode: c_int) -> c_int 
 
 /// Runs the loop as GYRE_RUN_DEFAULT does, and comes back when the time is over.
 ///
-/// @param timeout_ns nanoseconds; GYRE_FOREVER for no end.
+/// @param timeout_ns nanoseconds; GYRE_FOREVER for no end; 0 for one turn that does not wait.
 /// @return as gyre_loop_run.
 ///
 /// Thread: the owner. Blocks: until nothing is alive, gyre_loop_stop, or `timeout_ns` later.

@@ -315,21 +315,15 @@ impl Loop {
 
     fn run_until(&self, deadline: u64) -> Result<bool> {
         let _running = self.begin_run()?;
-        let mut left = FOREVER;
-        loop {
-            if deadline != FOREVER {
-                left = deadline.saturating_sub(monotonic_ns());
-            }
-            let alive = self.core()?.is_alive();
-            if !alive || left == 0 {
-                place(self.place).take_stop();
-                return Ok(alive);
-            }
-            self.turn(Wait::IfAlive(left))?;
-            if place(self.place).take_stop() {
+        let left = || if deadline == FOREVER { FOREVER } else { deadline.saturating_sub(monotonic_ns()) };
+        while self.core()?.is_alive() {
+            self.turn(Wait::IfAlive(left()))?;
+            if place(self.place).take_stop() || left() == 0 {
                 return Ok(self.core()?.is_alive());
             }
         }
+        place(self.place).take_stop();
+        Ok(false)
     }
 
     fn one_turn(&self, wait: Wait) -> Result<bool> {

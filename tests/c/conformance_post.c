@@ -1,5 +1,5 @@
-/* conformance_post.c: callbacks posted from any thread run on the loop's thread, in order for each poster; each one that
- * was accepted runs exactly once. */
+/* conformance_post.c: callbacks posted from any thread run on the loop's thread, in order for each poster; each one
+ * that was accepted runs exactly once. */
 #define _POSIX_C_SOURCE 200809L
 #include "fixtures.h"
 
