@@ -777,6 +777,8 @@ fn run_modes_wait_and_end_as_they_say(backend: c_int) {
     while it.run(ONCE) == 1 {}
     assert_eq!(fired.get(), 2);
     ok(gyre_timer_set(timer, 1000 * SEC, 0));
+    let turns = it.statistics().turns;
+    assert_eq!((gyre_loop_run_for(it.handle, 0), it.statistics().turns), (1, turns + 1)); // does not wait
     let begun = clock();
     assert_eq!(gyre_loop_run_for(it.handle, 20 * MS), 1);
     assert!(clock() - begun >= 20 * MS);

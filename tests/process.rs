@@ -17,6 +17,7 @@ use support::*;
 
 on_every_backend! { alone:
     a_signal_is_told_to_every_watcher_with_its_count,
+    a_signal_is_told_to_all_though_one_of_them_replaces_a_descriptor,
     a_signal_wakes_a_loop_that_waits,
     the_last_close_puts_back_what_handled_a_signal_before,
     an_interrupted_wait_goes_on,
@@ -79,6 +80,27 @@ fn a_signal_is_told_to_every_watcher_with_its_count(backend: c_int) {
     it.turns(2);
     assert_eq!(heard.take(), [(1, signal, 1), (2, signal, 1), (4, 0, 1)]);
     assert_eq!((it.is_alive(), other.is_alive()), (true, true));
+}
+
+fn a_signal_is_told_to_all_though_one_of_them_replaces_a_descriptor(backend: c_int) {
+    let (ours, theirs) = bare_pipe();
+    let (other, writer) = bare_pipe();
+    let heard = Log::new();
+    let it = Loop::open(backend);
+    it.try_io(ours, READ, |_, _, events| heard.note(if events & ERROR == 0 { "data" } else { "gone" })).unwrap();
+    it.try_signal(libc::SIGUSR1, |it, _, _, _| {
+        heard.note("first");
+        dup_to(other, ours); // the number whose report was the last one of this turn
+        it.try_io(ours, READ, |_, _, _| heard.note("other")).unwrap();
+    })
+    .unwrap();
+    it.try_signal(libc::SIGUSR1, |_, _, _, _| heard.note("second")).unwrap();
+    put(theirs, b"x");
+    raise(libc::SIGUSR1);
+    it.turns(2);
+    assert_eq!(heard.take(), ["data", "first", "second", "gone"]);
+    drop(it);
+    [ours, theirs, other, writer].into_iter().for_each(close_fd);
 }
 
 fn a_signal_wakes_a_loop_that_waits(backend: c_int) {

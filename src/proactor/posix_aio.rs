@@ -664,7 +664,7 @@ mod tests {
 
     fn settings(aio: AioSettings) -> Settings {
         let place = PLACES.fetch_add(1, SeqCst) as u8;
-        Settings { capacity: 4096, file_threads: 2, aio, wake, place }
+        Settings { file_threads: 2, aio, wake, place }
     }
 
     /// An engine, and what a loop does with it: it sleeps until it is woken.
