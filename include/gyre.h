@@ -145,7 +145,7 @@ typedef enum {
 } gyre_backend;
 
 /**
- * Which engine serves operations on files. This version has the emulated one; the others are GYRE_EUNSUPPORTED.
+ * Which engine serves operations on files. Sockets, pipes and terminals go by readiness on all of them.
  */
 typedef enum {
     /**
@@ -153,11 +153,11 @@ typedef enum {
      */
     GYRE_ENGINE_AUTO = 0,
     /**
-     * io_uring(7).
+     * io_uring(7); not in this version.
      */
     GYRE_ENGINE_IO_URING = 1,
     /**
-     * POSIX AIO, aio(7).
+     * POSIX AIO, aio(7), where it has a call; the file position and vectors by worker threads.
      */
     GYRE_ENGINE_POSIX_AIO = 2,
     /**
@@ -167,11 +167,11 @@ typedef enum {
 } gyre_engine;
 
 /**
- * How POSIX AIO tells of completions. For the engine of that name.
+ * How POSIX AIO tells of completions.
  */
 typedef enum {
     /**
-     * By a real-time signal.
+     * By a real-time signal; by threads where the queue of signals is too small (RLIMIT_SIGPENDING).
      */
     GYRE_AIO_SIGNAL = 0,
     /**
@@ -285,15 +285,15 @@ typedef struct {
      */
     uint32_t op_capacity;
     /**
-     * A gyre_aio_notify; without effect in this version.
+     * A gyre_aio_notify.
      */
     int aio_notify;
     /**
-     * The real-time signal of POSIX AIO; 0 for the first free one; without effect in this version.
+     * The real-time signal of POSIX AIO, SIGRTMIN to SIGRTMAX; 0 for the first free one.
      */
     int aio_signal;
     /**
-     * How many threads POSIX AIO may have; without effect in this version.
+     * How many threads POSIX AIO may have; the first loop of the process that uses it decides. Default: the C library's.
      */
     uint32_t aio_threads;
     /**
@@ -554,6 +554,17 @@ typedef struct {
     uint64_t bits;
 } gyre_buffer;
 
+/**
+ * `struct aioinit` of <aio.h>, a GNU extension that the libc crate does not declare.
+ */
+typedef struct {
+    int threads;
+    int requests;
+    int unused[4];
+    int idle_seconds;
+    int reserved;
+} AioInit;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -600,7 +611,7 @@ const char *gyre_version_string(void);
  * @param options what to open it with, or NULL for the defaults.
  * @param out receives the handle.
  * @return 0; -EINVAL for `out` NULL, a bad size, an unknown enum value, or non-zero bytes behind what this library knows;
- * GYRE_EUNSUPPORTED for a backend or engine that is named and not to be had; GYRE_EFULL for the 256th loop; -ENOMEM,
+ * -EINVAL for an aio_signal that is no real-time signal; GYRE_EUNSUPPORTED for a backend or engine that is named and not to be had; GYRE_EFULL for the 256th loop; -ENOMEM,
  * -EMFILE, -ENFILE.
  *
  * Thread: any. Ownership: close it with gyre_loop_close.
@@ -825,7 +836,7 @@ const char *gyre_loop_backend(gyre_loop loop);
 /**
  * The name of the engine that serves operations on files.
  *
- * @return "emulated"; "none" for a bad handle and from other threads. Lives as long as the library.
+ * @return "emulated" or "posix_aio"; "none" for a bad handle and from other threads. Lives as long as the library.
  *
  * Thread: the owner.
  */
@@ -1729,6 +1740,8 @@ void *gyre_op_user_data(gyre_op op);
  * Thread: the owner. Ownership: the pointer stays the caller's.
  */
 int gyre_op_set_user_data(gyre_op op, void *user_data);
+
+extern void aio_init(const AioInit *init);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -5,6 +5,7 @@ use crate::event_loop::callback::gyre_post_cb;
 use crate::event_loop::handle::{gyre_loop, place_of};
 use crate::event_loop::place::{Post, place};
 use crate::event_loop::{Loop, RunMode, Settings};
+use crate::proactor::{AioSettings, Notify};
 use crate::status::{Result, Status};
 use crate::sys::memory::UserData;
 use core::ffi::{c_char, c_int, c_void};
@@ -25,25 +26,25 @@ pub enum gyre_backend {
     GYRE_BACKEND_SELECT = 3,
 }
 
-/// Which engine serves operations on files. This version has the emulated one; the others are GYRE_EUNSUPPORTED.
+/// Which engine serves operations on files. Sockets, pipes and terminals go by readiness on all of them.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum gyre_engine {
     /// Whatever serves best, or what the environment variable GYRE_ENGINE names.
     GYRE_ENGINE_AUTO = 0,
-    /// io_uring(7).
+    /// io_uring(7); not in this version.
     GYRE_ENGINE_IO_URING = 1,
-    /// POSIX AIO, aio(7).
+    /// POSIX AIO, aio(7), where it has a call; the file position and vectors by worker threads.
     GYRE_ENGINE_POSIX_AIO = 2,
     /// Worker threads.
     GYRE_ENGINE_EMULATED = 3,
 }
 
-/// How POSIX AIO tells of completions. For the engine of that name.
+/// How POSIX AIO tells of completions.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum gyre_aio_notify {
-    /// By a real-time signal.
+    /// By a real-time signal; by threads where the queue of signals is too small (RLIMIT_SIGPENDING).
     GYRE_AIO_SIGNAL = 0,
     /// By a thread of the C library's.
     GYRE_AIO_THREAD = 1,
@@ -78,11 +79,11 @@ pub struct gyre_loop_options {
     pub post_capacity: u32,
     /// How many operations may be in flight; default 65,536.
     pub op_capacity: u32,
-    /// A gyre_aio_notify; without effect in this version.
+    /// A gyre_aio_notify.
     pub aio_notify: c_int,
-    /// The real-time signal of POSIX AIO; 0 for the first free one; without effect in this version.
+    /// The real-time signal of POSIX AIO, SIGRTMIN to SIGRTMAX; 0 for the first free one.
     pub aio_signal: c_int,
-    /// How many threads POSIX AIO may have; without effect in this version.
+    /// How many threads POSIX AIO may have; the first loop of the process that uses it decides. Default: the C library's.
     pub aio_threads: u32,
     /// How many threads file operations of the emulated engine may have; default 4, at most 64.
     pub file_threads: u32,
@@ -141,6 +142,7 @@ unsafe fn read_options(options: *const gyre_loop_options) -> Result<Settings> {
         op_capacity: 1 << 16,
         engine: None,
         file_threads: 4,
+        aio: AioSettings { notify: Notify::Signal, signal: 0, threads: 0, in_flight: 0 },
         buffer_size: 16 * 1024,
         buffer_count: 1024,
     };
@@ -175,9 +177,11 @@ unsafe fn read_options(options: *const gyre_loop_options) -> Result<Settings> {
         3 => Some(c"emulated"),
         _ => return Err(Status::EINVAL),
     };
-    if !matches!(options.aio_notify, 0 | 1) {
-        return Err(Status::EINVAL);
-    }
+    let notify = match options.aio_notify {
+        0 => Notify::Signal,
+        1 => Notify::Thread,
+        _ => return Err(Status::EINVAL),
+    };
     let or = |value: u32, default: usize| if value == 0 { default } else { value as usize };
     Ok(Settings {
         backend,
@@ -186,6 +190,7 @@ unsafe fn read_options(options: *const gyre_loop_options) -> Result<Settings> {
         op_capacity: or(options.op_capacity, DEFAULTS.op_capacity),
         engine,
         file_threads: or(options.file_threads, DEFAULTS.file_threads).min(MAX_FILE_THREADS),
+        aio: AioSettings { notify, signal: options.aio_signal, threads: options.aio_threads as usize, in_flight: 0 },
         buffer_size: or(options.buffer_size, DEFAULTS.buffer_size),
         buffer_count: or(options.buffer_count, DEFAULTS.buffer_count),
     })
@@ -197,7 +202,7 @@ unsafe fn read_options(options: *const gyre_loop_options) -> Result<Settings> {
 /// @param options what to open it with, or NULL for the defaults.
 /// @param out receives the handle.
 /// @return 0; -EINVAL for `out` NULL, a bad size, an unknown enum value, or non-zero bytes behind what this library knows;
-/// GYRE_EUNSUPPORTED for a backend or engine that is named and not to be had; GYRE_EFULL for the 256th loop; -ENOMEM,
+/// -EINVAL for an aio_signal that is no real-time signal; GYRE_EUNSUPPORTED for a backend or engine that is named and not to be had; GYRE_EFULL for the 256th loop; -ENOMEM,
 /// -EMFILE, -ENFILE.
 ///
 /// Thread: any. Ownership: close it with gyre_loop_close.
@@ -506,7 +511,7 @@ pub extern "C" fn gyre_loop_backend(r#loop: gyre_loop) -> *const c_char {
 
 /// The name of the engine that serves operations on files.
 ///
-/// @return "emulated"; "none" for a bad handle and from other threads. Lives as long as the library.
+/// @return "emulated" or "posix_aio"; "none" for a bad handle and from other threads. Lives as long as the library.
 ///
 /// Thread: the owner.
 #[unsafe(no_mangle)]
@@ -596,7 +601,7 @@ pub unsafe extern "C" fn gyre_loop_stats(r#loop: gyre_loop, out: *mut gyre_loop_
             op_in_flight: core.operations.in_flight() as u64,
             handles: core.slots.open() as u64,
             callback_ns_max: found.longest_callback_ns(),
-            accept_calls: 0,
+            accept_calls: counted.accept_calls,
         })
     };
     // SAFETY: by this function's contract.

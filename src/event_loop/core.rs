@@ -121,6 +121,8 @@ pub struct Statistics {
     pub posts: u64,
     /// Reports dropped because nobody watches any more.
     pub stale_events: u64,
+    /// Connections taken, or not to be had, by operations.
+    pub accept_calls: u64,
     /// Completions told, those of `_many` operations each.
     pub completions: u64,
 }

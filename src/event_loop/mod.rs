@@ -43,7 +43,7 @@ pub use hooks::HookPhase;
 use self::choice::{Choice, choose};
 use self::core::{Call, Core};
 use crate::demux::{BACKENDS, Backend, Batch};
-use crate::proactor::{self, ENGINES};
+use crate::proactor::{self, AioSettings, ENGINES};
 use crate::status::{Result, Status};
 use crate::sys::clock::{FOREVER, monotonic_ns, ticks};
 use crate::sys::memory::try_box;
@@ -71,6 +71,8 @@ pub struct Settings {
     pub engine: Option<&'static CStr>,
     /// How many threads file operations of the emulated engine may have.
     pub file_threads: usize,
+    /// How the POSIX AIO engine works.
+    pub aio: AioSettings,
     /// Bytes of a library-owned buffer.
     pub buffer_size: usize,
     /// How many library-owned buffers there may be.
@@ -174,6 +176,7 @@ impl Loop {
         let (engine, opened) = choose(&ENGINES, settings.engine, |engine| {
             engine.open(&proactor::Settings {
                 file_threads: settings.file_threads,
+                aio: settings.aio,
                 wake: Place::wake_for_engine,
                 place: number,
             })

@@ -729,7 +729,12 @@ impl Core {
                 *ready = *ready & !interest;
                 continue;
             }
-            match operation.attempt(&mut self.operations.buffers) {
+            let accepts = matches!(operation.ask, Ask::Accept | Ask::AcceptMany);
+            let attempt = operation.attempt(&mut self.operations.buffers);
+            if accepts && !matches!(attempt, Attempt::NotReady) {
+                self.statistics.accept_calls = self.statistics.accept_calls.wrapping_add(1);
+            }
+            match attempt {
                 Attempt::NotReady => {
                     *ready = *ready & !interest;
                     self.rearm_edge(fd);

@@ -8,6 +8,7 @@
 //! | engine | file | carries out files by |
 //! |---|---|---|
 //! | `emulated` | `emulated.rs` | a few worker threads |
+//! | `posix_aio` | `posix_aio.rs` | aio_read(3), aio_write(3), aio_fsync(3) |
 //!
 //! Contract of operations, which the loop and its engine keep together:
 //! - P1 An accepted operation completes exactly once (a `_many` one: finally once, after all that it has taken), and never
@@ -31,6 +32,9 @@
 //!   parent's, and the parent's jobs are not disturbed.
 
 mod emulated;
+mod posix_aio;
+
+pub use posix_aio::{AioSettings, Notify};
 
 use crate::status::Result;
 use crate::sys::memory::try_box;
@@ -113,6 +117,8 @@ pub enum Cancel {
 pub struct Settings {
     /// Worker threads of the emulated engine.
     pub file_threads: usize,
+    /// How the POSIX AIO engine works; the others do not look at it.
+    pub aio: AioSettings,
     /// What to call when jobs are done, with `place`.
     pub wake: fn(u8),
     /// The loop's place.
@@ -152,8 +158,15 @@ impl Kind {
 }
 
 /// The engines, in the order in which AUTO tries them.
-pub static ENGINES: [Kind; 1] = [Kind {
-    name: c"emulated",
-    note: "readiness for sockets and pipes, worker threads for files",
-    open: |settings| Ok(try_box(emulated::Emulated::new(settings)?)?),
-}];
+pub static ENGINES: [Kind; 2] = [
+    Kind {
+        name: c"emulated",
+        note: "worker threads for files",
+        open: |settings| Ok(try_box(emulated::Emulated::new(settings)?)?),
+    },
+    Kind {
+        name: c"posix_aio",
+        note: "aio_read, aio_write and aio_fsync of the C library for files",
+        open: |settings| Ok(try_box(posix_aio::PosixAio::new(settings)?)?),
+    },
+];

@@ -8,6 +8,7 @@
 //!
 //! Start reading at `wakeup`, then `epoll`.
 
+pub mod aio;
 pub mod clock;
 pub mod descriptor;
 pub mod environment;

@@ -15,7 +15,7 @@ pub const LIMIT: usize = 65;
 
 /// What was installed for a signal before gyre's handler.
 #[derive(Clone, Copy)]
-pub struct Saved(libc::sigaction);
+pub struct Saved(pub(super) libc::sigaction);
 
 static DELIVER: OnceCell<fn(usize)> = OnceCell::new();
 
@@ -28,7 +28,7 @@ static PREVIOUS: [AtomicU64; LIMIT] = [const { AtomicU64::new(0) }; LIMIT];
 /// runs the previous handler all the same.
 static CHAINING: [[AtomicUsize; THREADS]; LIMIT] = [const { [const { AtomicUsize::new(0) }; THREADS] }; LIMIT];
 
-const THREADS: usize = 16;
+pub(super) const THREADS: usize = 16;
 
 type Plain = extern "C" fn(c_int);
 type Detailed = extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
@@ -54,7 +54,7 @@ extern "C" fn on_signal(signum: c_int, info: *mut libc::siginfo_t, context: *mut
 }
 
 /// Calls what an entry of [`PREVIOUS`] stands for.
-fn call(previous: u64, signum: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+pub(super) fn call(previous: u64, signum: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     let address = (previous >> 1) as usize;
     if address == 0 {
         return;
@@ -110,11 +110,11 @@ fn remember(number: usize, saved: Saved) {
     }
 }
 
-fn current(number: usize) -> Result<Saved> {
+pub(super) fn current(number: usize) -> Result<Saved> {
     exchange(number, None)
 }
 
-fn exchange(number: usize, action: Option<&libc::sigaction>) -> Result<Saved> {
+pub(super) fn exchange(number: usize, action: Option<&libc::sigaction>) -> Result<Saved> {
     let mut old = MaybeUninit::<libc::sigaction>::uninit();
     let action = action.map_or(core::ptr::null(), core::ptr::from_ref);
     // SAFETY: `action` is NULL or valid, `old` is valid to write to.
