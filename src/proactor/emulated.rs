@@ -76,6 +76,8 @@ pub struct Emulated {
     /// What was taken from `Shared::done` and not yet given out.
     done: Vec<Done>,
     in_flight: usize,
+    /// The process that the threads are in.
+    process: u32,
     settings: Settings,
 }
 
@@ -91,7 +93,8 @@ impl Emulated {
         };
         let mut threads = Vec::new();
         reserve(&mut threads, settings.file_threads)?;
-        Ok(Emulated { shared: Arc::new(shared), threads, done: Vec::new(), in_flight: 0, settings: *settings })
+        let process = std::process::id();
+        Ok(Emulated { shared: Arc::new(shared), threads, done: Vec::new(), in_flight: 0, process, settings: *settings })
     }
 
     fn add_thread(&mut self) -> Result<()> {
@@ -165,15 +168,18 @@ impl Engine for Emulated {
         if self.threads.is_empty() {
             return Ok(()); // no job was ever started
         }
-        let fresh = Emulated::new(&self.settings)?;
-        // The threads are not here, and the lock may be held by one of them for ever: all of it is left alone.
-        core::mem::forget(core::mem::replace(self, fresh));
+        *self = Emulated::new(&self.settings)?; // what is dropped here finds that it is in a child
         Ok(())
     }
 }
 
 impl Drop for Emulated {
     fn drop(&mut self) {
+        if std::process::id() != self.process {
+            // A child of fork: the threads are not here, and one of them may hold the lock for ever.
+            self.threads.drain(..).for_each(core::mem::forget);
+            return;
+        }
         self.shared.lock().ending = true;
         self.shared.work.notify_all();
         for thread in self.threads.drain(..) {

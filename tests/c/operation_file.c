@@ -423,6 +423,7 @@ static void a_full_device_is_enospc(void)
     int fd = (int)CHECK_SYS(open("/dev/full", O_WRONLY | O_CLOEXEC));
     CHECK_STATUS((int)write_now(loop, fd, "data", 4, GYRE_NO_OFFSET), -ENOSPC);
     CHECK_STATUS((int)write_now(loop, fd, "data", 4, 0), -ENOSPC);
+    CHECK_STATUS((int)write_now(loop, fd, "data", 4, 4096), -ENOSPC); /* it has offsets: pwrite(2) takes them */
     close_loop(loop);
     CHECK_SYS(close(fd));
 }
