@@ -153,7 +153,7 @@ typedef enum {
      */
     GYRE_ENGINE_AUTO = 0,
     /**
-     * io_uring(7); not in this version.
+     * io_uring(7).
      */
     GYRE_ENGINE_IO_URING = 1,
     /**
@@ -836,7 +836,7 @@ const char *gyre_loop_backend(gyre_loop loop);
 /**
  * The name of the engine that serves operations on files.
  *
- * @return "emulated" or "posix_aio"; "none" for a bad handle and from other threads. Lives as long as the library.
+ * @return "emulated", "io_uring" or "posix_aio"; "none" for a bad handle and from other threads. Lives as long as the library.
  *
  * Thread: the owner.
  */
@@ -1635,7 +1635,8 @@ int gyre_op_recv_many(gyre_loop loop,
                       gyre_op *out);
 
 /**
- * Stops a _many operation from taking more, so that what the peer sends stays with the kernel.
+ * Stops a _many operation from taking more, so that what the peer sends stays with the kernel. A paused one does not keep the
+ * loop alive.
  *
  * @return 0; -EINVAL for an operation of another kind; or an error of the handle's.
  *

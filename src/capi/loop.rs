@@ -32,7 +32,7 @@ pub enum gyre_backend {
 pub enum gyre_engine {
     /// Whatever serves best, or what the environment variable GYRE_ENGINE names.
     GYRE_ENGINE_AUTO = 0,
-    /// io_uring(7); not in this version.
+    /// io_uring(7).
     GYRE_ENGINE_IO_URING = 1,
     /// POSIX AIO, aio(7), where it has a call; the file position and vectors by worker threads.
     GYRE_ENGINE_POSIX_AIO = 2,
@@ -511,7 +511,7 @@ pub extern "C" fn gyre_loop_backend(r#loop: gyre_loop) -> *const c_char {
 
 /// The name of the engine that serves operations on files.
 ///
-/// @return "emulated" or "posix_aio"; "none" for a bad handle and from other threads. Lives as long as the library.
+/// @return "emulated", "io_uring" or "posix_aio"; "none" for a bad handle and from other threads. Lives as long as the library.
 ///
 /// Thread: the owner.
 #[unsafe(no_mangle)]

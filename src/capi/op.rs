@@ -474,7 +474,8 @@ pub unsafe extern "C" fn gyre_op_recv_many(
     unsafe { submit(r#loop, out, act) }
 }
 
-/// Stops a _many operation from taking more, so that what the peer sends stays with the kernel.
+/// Stops a _many operation from taking more, so that what the peer sends stays with the kernel. A paused one does not keep the
+/// loop alive.
 ///
 /// @return 0; -EINVAL for an operation of another kind; or an error of the handle's.
 ///

@@ -18,6 +18,10 @@ pub trait Entry: 'static {
     fn name(&self) -> &'static CStr;
     /// What is good or bad about it.
     fn note(&self) -> &'static str;
+    /// Why it was just refused with `status`.
+    fn reason(&self, status: Status) -> Status {
+        status
+    }
 }
 
 impl Entry for Backend {
@@ -36,6 +40,10 @@ impl Entry for Backend {
 impl Entry for Kind {
     const WHAT: &'static str = "engine";
     const VARIABLE: &'static CStr = c"GYRE_ENGINE";
+
+    fn reason(&self, status: Status) -> Status {
+        (self.unavailable)().unwrap_or(status)
+    }
 
     fn name(&self) -> &'static CStr {
         self.name
@@ -92,7 +100,7 @@ pub fn choose<T: Entry, D>(
             Err(status) if !is_absent(status) => return Err(status),
             Err(status) => {
                 if let Some(place) = refused.get_mut(place) {
-                    *place = Some(status);
+                    *place = Some(candidate.reason(status));
                 }
             }
         }

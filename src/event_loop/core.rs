@@ -434,7 +434,7 @@ impl Core {
     /// In a child of fork: a kernel object of its own, and a wake-up descriptor that the parent does not write to.
     pub fn after_fork(&mut self) -> Result<()> {
         let wakeup = Wakeup::new()?;
-        self.operations_after_fork()?;
+        self.operations_after_fork(wakeup.fd())?;
         self.demux.reset(wakeup.fd())?;
         self.wakeup = wakeup;
         self.descriptors.rebuild = false;

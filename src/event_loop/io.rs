@@ -256,7 +256,7 @@ impl Core {
         if callback.is_none() || !(interest & !Events::ASKABLE).is_empty() {
             return Err(Status::EINVAL);
         }
-        if fd == self.wakeup.fd() || self.demux.owns(fd) {
+        if fd == self.wakeup.fd() || self.demux.owns(fd) || self.operations.owns(fd) {
             return Err(Status::EINVAL); // perhaps a number that the host has closed before
         }
         if edge && !self.backend.edge {

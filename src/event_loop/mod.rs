@@ -179,6 +179,7 @@ impl Loop {
                 aio: settings.aio,
                 wake: Place::wake_for_engine,
                 place: number,
+                wake_fd: wakeup.fd(),
             })
         })?;
         let operations = Operations::new(opened, settings.op_capacity, settings.buffer_size, settings.buffer_count);

@@ -98,6 +98,11 @@ pub struct Op {
 }
 
 impl Op {
+    /// Whether it can still bring a callback by itself: not while it is paused.
+    pub fn is_active(&self) -> bool {
+        !self.operation.paused || self.operation.state == State::Completed
+    }
+
     /// The descriptor, for people.
     pub fn fd(&self) -> RawFd {
         self.operation.fd
@@ -229,6 +234,11 @@ impl Operations {
         if self.running > 0 {
             self.engine.submit();
         }
+    }
+
+    /// Whether `fd` is a descriptor of the engine's own.
+    pub fn owns(&self, fd: RawFd) -> bool {
+        self.engine.owns(fd)
     }
 
     /// How many operations were accepted and not told.
@@ -583,6 +593,7 @@ impl Core {
         let Some(operation) = self.operation(index) else { return };
         operation.state = State::Completed;
         operation.result = result;
+        self.slots.refresh(index);
         self.slots.push_back(&mut self.operations.completed, index);
         self.operations.completed_count = self.operations.completed_count.saturating_add(1);
         if direction != Direction::Free {
@@ -916,6 +927,7 @@ impl Core {
         }
         let (fd, waiting) = (operation.fd, operation.state == State::Waiting && !operation.starved);
         operation.paused = pause;
+        self.slots.refresh(index);
         if !waiting {
             return Ok(());
         }
@@ -968,8 +980,8 @@ impl Core {
     }
 
     /// In a child of fork: what was in flight in the parent is not in flight here.
-    pub fn operations_after_fork(&mut self) -> Result<()> {
-        self.operations.engine.after_fork()?;
+    pub fn operations_after_fork(&mut self, wake_fd: RawFd) -> Result<()> {
+        self.operations.engine.after_fork(wake_fd)?;
         for fd in 0..i32::try_from(self.operations.queues.len()).unwrap_or(i32::MAX) {
             for direction in [Direction::In, Direction::Out, Direction::Free] {
                 if let Some(queues) = self.operations.queues(fd) {

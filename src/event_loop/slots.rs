@@ -88,7 +88,8 @@ impl Object {
             Object::Io(io) => io.is_active(),
             Object::Timer(timer) => timer.armed,
             Object::Child(child) => !child.told,
-            Object::Signal(_) | Object::Hook(_) | Object::Op(_) => true,
+            Object::Op(op) => op.is_active(),
+            Object::Signal(_) | Object::Hook(_) => true,
             Object::Free { .. } | Object::Retired | Object::Loop | Object::Buffer(_) => false,
         }
     }

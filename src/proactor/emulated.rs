@@ -9,6 +9,7 @@ use crate::sys::io::run_job;
 use crate::sys::memory::{reserve, reserve_to};
 use crate::sys::thread::block_signals;
 use std::collections::VecDeque;
+use std::os::fd::RawFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
@@ -164,7 +165,7 @@ impl Engine for Emulated {
         }
     }
 
-    fn after_fork(&mut self) -> Result<()> {
+    fn after_fork(&mut self, _wake_fd: RawFd) -> Result<()> {
         if self.threads.is_empty() {
             return Ok(()); // no job was ever started
         }

@@ -7,7 +7,9 @@
 //!
 //! | engine | file | carries out files by |
 //! |---|---|---|
+//! | `io_uring` | `io_uring.rs` | the kernel, through a pair of queues |
 //! | `emulated` | `emulated.rs` | a few worker threads |
+//! | `io_uring` | `io_uring.rs` | io_uring(7) |
 //! | `posix_aio` | `posix_aio.rs` | aio_read(3), aio_write(3), aio_fsync(3) |
 //!
 //! Contract of operations, which the loop and its engine keep together:
@@ -32,11 +34,12 @@
 //!   parent's, and the parent's jobs are not disturbed.
 
 mod emulated;
+mod io_uring;
 mod posix_aio;
 
 pub use posix_aio::{AioSettings, Notify};
 
-use crate::status::Result;
+use crate::status::{Result, Status};
 use crate::sys::memory::try_box;
 use core::ffi::CStr;
 use std::os::fd::RawFd;
@@ -123,6 +126,8 @@ pub struct Settings {
     pub wake: fn(u8),
     /// The loop's place.
     pub place: u8,
+    /// The descriptor that ends the loop's wait: an eventfd.
+    pub wake_fd: RawFd,
 }
 
 /// Carries out file I/O; the clauses are in the module's documentation.
@@ -137,8 +142,12 @@ pub trait Engine {
     fn reap(&mut self) -> Option<Done>;
     /// Waits until no job is with the kernel (E5).
     fn drain(&mut self);
-    /// Makes the engine usable in a child of fork (E6).
-    fn after_fork(&mut self) -> Result<()>;
+    /// Makes the engine usable in a child of fork (E6), whose loop has another wake-up descriptor.
+    fn after_fork(&mut self, wake_fd: RawFd) -> Result<()>;
+    /// Whether `fd` is a descriptor of the engine's own.
+    fn owns(&self, _fd: RawFd) -> bool {
+        false
+    }
 }
 
 /// An engine in the table of them.
@@ -147,6 +156,8 @@ pub struct Kind {
     pub name: &'static CStr,
     /// What it is, for `gyre_loop_explain`.
     pub note: &'static str,
+    /// Why it is `GYRE_EUNSUPPORTED` here, when it says more than that.
+    pub unavailable: fn() -> Option<Status>,
     open: fn(&Settings) -> Result<Box<dyn Engine>>,
 }
 
@@ -157,16 +168,24 @@ impl Kind {
     }
 }
 
-/// The engines, in the order in which AUTO tries them.
-pub static ENGINES: [Kind; 2] = [
+/// The engines, in the order in which AUTO tries them. The first is always to be had, so the others are taken by name only.
+pub static ENGINES: [Kind; 3] = [
     Kind {
         name: c"emulated",
         note: "worker threads for files",
+        unavailable: || None,
         open: |settings| Ok(try_box(emulated::Emulated::new(settings)?)?),
+    },
+    Kind {
+        name: c"io_uring",
+        note: "io_uring(7) for files",
+        unavailable: io_uring::unavailable,
+        open: |settings| Ok(try_box(io_uring::Uring::new(settings)?)?),
     },
     Kind {
         name: c"posix_aio",
         note: "aio_read, aio_write and aio_fsync of the C library for files",
+        unavailable: || None,
         open: |settings| Ok(try_box(posix_aio::PosixAio::new(settings)?)?),
     },
 ];

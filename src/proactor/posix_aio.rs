@@ -116,17 +116,17 @@ impl Engine for PosixAio {
         self.emulated.drain();
     }
 
-    fn after_fork(&mut self) -> Result<()> {
+    fn after_fork(&mut self, wake_fd: RawFd) -> Result<()> {
         self.aio = None;
         self.process = std::process::id();
-        self.emulated.after_fork()
+        self.emulated.after_fork(wake_fd)
     }
 }
 
 impl Drop for PosixAio {
     fn drop(&mut self) {
         if self.process != std::process::id() {
-            let _ = self.after_fork(); // without memory for a fresh one, the old one's lock is no worse off
+            let _ = self.after_fork(-1); // without memory for a fresh one, the old one's lock is no worse off
         }
     }
 }
@@ -664,7 +664,7 @@ mod tests {
 
     fn settings(aio: AioSettings) -> Settings {
         let place = PLACES.fetch_add(1, SeqCst) as u8;
-        Settings { file_threads: 2, aio, wake, place }
+        Settings { file_threads: 2, aio, wake, place, wake_fd: -1 }
     }
 
     /// An engine, and what a loop does with it: it sleeps until it is woken.
@@ -1278,7 +1278,7 @@ mod tests {
             // SAFETY: ends the child if it hangs, and at its end.
             unsafe { libc::alarm(20) };
             drop(other); // without after_fork
-            world.engine.after_fork().unwrap();
+            world.engine.after_fork(-1).unwrap();
             let nothing = world.engine.reap().is_none();
             let served = (0..50).all(|_| world.run(read(scratch.fd(), &mut [0; 8], 0)) == 8);
             let mut fresh = World::told_by(Notify::Signal);
