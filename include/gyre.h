@@ -40,8 +40,8 @@
  * handles of the loop. From any thread: gyre_loop_post, gyre_loop_wake, gyre_loop_stop, gyre_loop_claim. The functions named so
  * below may also be called from signal handlers. One process has up to 255 loops.
  *
- * CALLBACKS run inside gyre_loop_run and its kin only, never inside an open, set or close (but the posts that gyre_loop_close
- * delivers). They may do anything to any handle but run the loop, close it or release it. A close takes effect at once: the
+ * CALLBACKS run inside gyre_loop_run and its kin only, never inside an open, set or close (but the completions and
+ * posts that gyre_loop_close delivers). They may do anything to any handle but run the loop, close it or release it. A close takes effect at once: the
  * callback does not run again, not even for an event that was reaped already, and user_data may be freed.
  *
  * TIME is in nanoseconds of CLOCK_MONOTONIC, in uint64_t. What overflows means never.

@@ -37,65 +37,13 @@ mod emulated;
 mod io_uring;
 mod posix_aio;
 
+pub use crate::sys::io::{Job, Work};
 pub use posix_aio::{AioSettings, Notify};
 
 use crate::status::{Result, Status};
 use crate::sys::memory::try_box;
 use core::ffi::CStr;
 use std::os::fd::RawFd;
-
-/// A piece of file I/O. The pointers are the caller's, and valid until the job is done (P2).
-#[derive(Clone, Copy, Debug)]
-pub struct Job {
-    /// The file.
-    pub fd: RawFd,
-    /// Where in the file; -1 for the file position.
-    pub offset: i64,
-    /// What to do.
-    pub work: Work,
-}
-
-/// What a job does.
-#[derive(Clone, Copy, Debug)]
-pub enum Work {
-    /// pread(2) or read(2).
-    Read {
-        /// Where to.
-        buf: *mut u8,
-        /// How many bytes; at most `SSIZE_MAX`.
-        len: usize,
-    },
-    /// pwrite(2) or write(2).
-    Write {
-        /// Where from.
-        buf: *const u8,
-        /// How many bytes; at most `SSIZE_MAX`.
-        len: usize,
-    },
-    /// preadv(2) or readv(2).
-    Readv {
-        /// The pieces.
-        iov: *const libc::iovec,
-        /// How many; 0 to `IOV_MAX`.
-        count: i32,
-    },
-    /// pwritev(2) or writev(2).
-    Writev {
-        /// The pieces.
-        iov: *const libc::iovec,
-        /// How many; 0 to `IOV_MAX`.
-        count: i32,
-    },
-    /// fsync(2), or fdatasync(2).
-    Sync {
-        /// Whether metadata that no read needs may be left out.
-        data_only: bool,
-    },
-}
-
-// SAFETY: the pointers are handed from the loop's thread to a worker and back; by P2 nobody else uses what they point to
-// meanwhile.
-unsafe impl Send for Job {}
 
 /// A job that is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,10 +13,10 @@
 //!
 //! Start reading at [`Requests::submit`], then `tell`.
 
+use super::io::{Job, Work};
 use super::memory::try_box;
 use super::signal::{LIMIT, Saved, THREADS, call, current, exchange};
 use super::{thread, wakeup};
-use crate::proactor::{Job, Work};
 use crate::status::{Result, Status};
 use core::cell::UnsafeCell;
 use core::ffi::{c_int, c_void};

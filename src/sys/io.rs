@@ -6,7 +6,6 @@
 
 use super::descriptor::without_sigpipe;
 use super::poll::poll;
-use crate::proactor::{Job, Work};
 use crate::status::{Result, Status};
 use core::mem::MaybeUninit;
 use libc::{c_int, c_void, iovec, msghdr, sockaddr, sockaddr_storage, socklen_t};
@@ -215,6 +214,59 @@ pub fn close(fd: RawFd) -> Result<()> {
         status => Err(status),
     }
 }
+
+/// A piece of file I/O. The pointers are the caller's, and valid until the job is done (P2).
+#[derive(Clone, Copy, Debug)]
+pub struct Job {
+    /// The file.
+    pub fd: RawFd,
+    /// Where in the file; -1 for the file position.
+    pub offset: i64,
+    /// What to do.
+    pub work: Work,
+}
+
+/// What a job does.
+#[derive(Clone, Copy, Debug)]
+pub enum Work {
+    /// pread(2) or read(2).
+    Read {
+        /// Where to.
+        buf: *mut u8,
+        /// How many bytes; at most `SSIZE_MAX`.
+        len: usize,
+    },
+    /// pwrite(2) or write(2).
+    Write {
+        /// Where from.
+        buf: *const u8,
+        /// How many bytes; at most `SSIZE_MAX`.
+        len: usize,
+    },
+    /// preadv(2) or readv(2).
+    Readv {
+        /// The pieces.
+        iov: *const libc::iovec,
+        /// How many; 0 to `IOV_MAX`.
+        count: i32,
+    },
+    /// pwritev(2) or writev(2).
+    Writev {
+        /// The pieces.
+        iov: *const libc::iovec,
+        /// How many; 0 to `IOV_MAX`.
+        count: i32,
+    },
+    /// fsync(2), or fdatasync(2).
+    Sync {
+        /// Whether metadata that no read needs may be left out.
+        data_only: bool,
+    },
+}
+
+// SAFETY: the pointers are handed from the loop's thread to a worker and back; by P2 nobody else uses what they point to
+// meanwhile.
+unsafe impl Send for Job {}
 
 /// Carries out a job, waiting as long as it takes: for threads that may wait. Returns bytes or a negative status.
 pub fn run_job(job: &Job) -> i64 {
