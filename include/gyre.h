@@ -145,7 +145,8 @@ typedef enum {
 } gyre_backend;
 
 /**
- * Which engine serves operations on files. Sockets, pipes and terminals go by readiness on all of them.
+ * Which engine serves operations on files. Sockets, pipes and terminals go by readiness, but on io_uring when it is named, by
+ * this option or the environment: then sockets go by it, too.
  */
 typedef enum {
     /**
@@ -153,7 +154,8 @@ typedef enum {
      */
     GYRE_ENGINE_AUTO = 0,
     /**
-     * io_uring(7).
+     * io_uring(7). Named, it serves operations on sockets as well, where the kernel has multishot receive and deferred task
+     * work (Linux 6.1); a turn hands over, waits and takes back by one system call.
      */
     GYRE_ENGINE_IO_URING = 1,
     /**
@@ -1356,8 +1358,8 @@ int gyre_hook_set_user_data(gyre_hook hook, void *user_data);
  * gyre_op_recv_many; GYRE_EFULL when as many operations are in flight as the option op_capacity says, or 16,777,214 handles
  * are open; -ENOMEM; or an error of the handle's. After an error nothing was accepted.
  *
- * Thread: the owner. Ownership: `buf` is the operation's until the callback. Engines: files by the engine; the rest by
- * readiness.
+ * Thread: the owner. Ownership: `buf` and the descriptor are the operation's until the callback; close the descriptor by
+ * gyre_op_close_fd. Engines: files by the engine; sockets by io_uring when that was named; the rest by readiness.
  *
  * # Safety
  * `buf` is valid for `len` bytes until the operation completes; `callback` may be called with `user_data` then; `out` is NULL or

@@ -10,6 +10,11 @@ pub struct Status(i32);
 pub type Result<T> = core::result::Result<T, Status>;
 
 impl Status {
+    /// The failure that a result is; `None` for one that is not negative.
+    pub fn from_result(result: i64) -> Option<Status> {
+        i32::try_from(result).ok().filter(|code| *code < 0).map(Status)
+    }
+
     /// The handle is none, stale, forged, or of another kind.
     pub const EHANDLE: Status = Status(-4001);
     /// The calling thread does not own the loop.
@@ -31,6 +36,10 @@ impl Status {
     pub const EBADF: Status = Status::from_errno(libc::EBADF);
     /// `EALREADY`.
     pub const EALREADY: Status = Status::from_errno(libc::EALREADY);
+    /// `ENOBUFS`.
+    pub const ENOBUFS: Status = Status::from_errno(libc::ENOBUFS);
+    /// `ETIME`.
+    pub const ETIME: Status = Status::from_errno(libc::ETIME);
     /// `EBUSY`.
     pub const EBUSY: Status = Status::from_errno(libc::EBUSY);
     /// `ECANCELED`.

@@ -1,6 +1,6 @@
 //! Loops: open, close, run, and what other threads may do.
 
-use super::{code, code_and_output, open_loop, owned, require, run_code, with_loop};
+use super::{code, code_and_output, leave_thread, open_loop, owned, require, run_code, with_loop};
 use crate::event_loop::callback::gyre_post_cb;
 use crate::event_loop::handle::{gyre_loop, place_of};
 use crate::event_loop::place::{Post, place};
@@ -26,13 +26,15 @@ pub enum gyre_backend {
     GYRE_BACKEND_SELECT = 3,
 }
 
-/// Which engine serves operations on files. Sockets, pipes and terminals go by readiness on all of them.
+/// Which engine serves operations on files. Sockets, pipes and terminals go by readiness, but on io_uring when it is named, by
+/// this option or the environment: then sockets go by it, too.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum gyre_engine {
     /// Whatever serves best, or what the environment variable GYRE_ENGINE names.
     GYRE_ENGINE_AUTO = 0,
-    /// io_uring(7).
+    /// io_uring(7). Named, it serves operations on sockets as well, where the kernel has multishot receive and deferred task
+    /// work (Linux 6.1); a turn hands over, waits and takes back by one system call.
     GYRE_ENGINE_IO_URING = 1,
     /// POSIX AIO, aio(7), where it has a call; the file position and vectors by worker threads.
     GYRE_ENGINE_POSIX_AIO = 2,
@@ -215,7 +217,7 @@ pub unsafe extern "C" fn gyre_loop_open(options: *const gyre_loop_options, out: 
         require(out)?;
         // SAFETY: by this function's contract.
         let settings = unsafe { read_options(options)? };
-        Loop::open(&settings).map(|bits| gyre_loop { bits })
+        Loop::open(&settings, leave_thread).map(|bits| gyre_loop { bits })
     };
     // SAFETY: by this function's contract.
     unsafe { code_and_output(out, open) }
@@ -473,7 +475,7 @@ pub extern "C" fn gyre_loop_release(r#loop: gyre_loop) -> c_int {
 pub extern "C" fn gyre_loop_claim(r#loop: gyre_loop) -> c_int {
     let number = place_of(r#loop.bits);
     let here = place(number);
-    code(here.check(number, r#loop.bits).and_then(|()| Loop::claim(number, r#loop.bits)))
+    code(here.check(number, r#loop.bits).and_then(|()| Loop::claim(number, r#loop.bits, leave_thread)))
 }
 
 /// Makes the loop usable in a child of fork. All watchers, timers, hooks and posts are there, on a kernel object of the

@@ -43,7 +43,7 @@ pub use crate::event_loop::handle::{
 use crate::event_loop::Loop;
 use crate::event_loop::core::Core;
 use crate::event_loop::handle::place_of;
-use crate::event_loop::place::{is_owner, place};
+use crate::event_loop::place::{is_owner, owned_places, place};
 use crate::event_loop::slots::Kind;
 use crate::status::{Result, Status};
 use crate::sys::memory::UserData;
@@ -59,6 +59,14 @@ fn owned<'a>(bits: u64) -> Result<&'a Loop> {
         return Ok(unsafe { &*place(number).pointer() });
     }
     Err(why_not_owned(number))
+}
+
+/// Gives up whatever loops the calling thread owns: it is about to end.
+fn leave_thread() {
+    for number in owned_places() {
+        // SAFETY: as in `owned`.
+        unsafe { &*place(number).pointer() }.leave_thread();
+    }
 }
 
 #[cold]

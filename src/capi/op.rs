@@ -67,8 +67,8 @@ fn check_offset(offset: i64) -> Result<()> {
 /// gyre_op_recv_many; GYRE_EFULL when as many operations are in flight as the option op_capacity says, or 16,777,214 handles
 /// are open; -ENOMEM; or an error of the handle's. After an error nothing was accepted.
 ///
-/// Thread: the owner. Ownership: `buf` is the operation's until the callback. Engines: files by the engine; the rest by
-/// readiness.
+/// Thread: the owner. Ownership: `buf` and the descriptor are the operation's until the callback; close the descriptor by
+/// gyre_op_close_fd. Engines: files by the engine; sockets by io_uring when that was named; the rest by readiness.
 ///
 /// # Safety
 /// `buf` is valid for `len` bytes until the operation completes; `callback` may be called with `user_data` then; `out` is NULL or

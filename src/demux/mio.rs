@@ -194,6 +194,10 @@ impl Demux for Mio {
         self.files.iter().any(File::is_ready)
     }
 
+    fn pollable(&self) -> Option<RawFd> {
+        if self.files.is_empty() { self.set().ok() } else { None } // it does not tell of files that are always ready
+    }
+
     fn owns(&self, fd: RawFd) -> bool {
         [&self.poll, &self.outer].into_iter().flatten().any(|set| set.as_raw_fd() == fd)
     }

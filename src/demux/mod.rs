@@ -170,6 +170,11 @@ pub trait Demux {
     fn wait(&mut self, timeout_ns: u64, batch: &mut Batch) -> Result<()>;
     /// Whether the next wait returns at once, as far as [`Demux::descriptor`] does not tell.
     fn is_ready(&mut self) -> bool;
+    /// A descriptor that is readable whenever a wait would report something now, for a wait elsewhere; [`Demux::reset`] may
+    /// put another file in its place.
+    fn pollable(&self) -> Option<RawFd> {
+        None
+    }
     /// Whether `fd` is a descriptor of the demultiplexer's own.
     fn owns(&self, fd: RawFd) -> bool;
     /// A descriptor that is readable when [`Demux::wait`] would report something; its number and file stay the same for

@@ -18,6 +18,10 @@ pub trait Entry: 'static {
     fn name(&self) -> &'static CStr;
     /// What is good or bad about it.
     fn note(&self) -> &'static str;
+    /// Why AUTO does not take it in this process, though it may be to be had.
+    fn objection(&self) -> Option<&'static str> {
+        None
+    }
     /// Why it was just refused with `status`.
     fn reason(&self, status: Status) -> Status {
         status
@@ -40,6 +44,10 @@ impl Entry for Backend {
 impl Entry for Kind {
     const WHAT: &'static str = "engine";
     const VARIABLE: &'static CStr = c"GYRE_ENGINE";
+
+    fn objection(&self) -> Option<&'static str> {
+        (self.objection)()
+    }
 
     fn reason(&self, status: Status) -> Status {
         (self.unavailable)().unwrap_or(status)
@@ -79,11 +87,12 @@ fn is_absent(status: Status) -> bool {
     matches!(status, Status::ENOSYS | Status::EPERM | Status::EUNSUPPORTED)
 }
 
-/// Takes an entry of a table and opens it. What is named and not to be had is `GYRE_EUNSUPPORTED`; AUTO goes on to the next.
+/// Takes an entry of a table and opens it; `open` is told whether it was named. What is named and not to be had is
+/// `GYRE_EUNSUPPORTED`; AUTO goes on to the next.
 pub fn choose<T: Entry, D>(
     table: &'static [T],
     named: Option<&CStr>,
-    open: impl Fn(&T) -> Result<D>,
+    open: impl Fn(&T, bool) -> Result<D>,
 ) -> Result<(Choice<T>, D)> {
     let find = |wanted: &CStr| table.iter().find(|entry| entry.name() == wanted);
     let by_variable = |value: Option<&CStr>| value.map(|value| find(value).ok_or(()));
@@ -93,9 +102,9 @@ pub fn choose<T: Entry, D>(
         (None, variable) => (How::Auto, None, variable.is_some()),
     };
     let mut refused = [None; 3];
-    for (place, candidate) in table.iter().enumerate().filter(|(_, other)| entry.is_none_or(|entry| is(entry, *other)))
-    {
-        match open(candidate) {
+    let may_be = |other: &T| entry.map_or_else(|| other.objection().is_none(), |entry| is(entry, other));
+    for (place, candidate) in table.iter().enumerate().filter(|(_, other)| may_be(other)) {
+        match open(candidate, entry.is_some()) {
             Ok(opened) => return Ok((Choice { taken: candidate, table, how, ignored_variable, refused }, opened)),
             Err(status) if !is_absent(status) => return Err(status),
             Err(status) => {
@@ -127,7 +136,10 @@ impl<T: Entry> Choice<T> {
                 (false, How::Auto, Some(status)) => {
                     write!(out, "not taken: not to be had here, {}", name(status.code()).to_str().unwrap_or_default())?;
                 }
-                (false, How::Auto, None) => write!(out, "not taken: comes later in the order of preference")?,
+                (false, How::Auto, None) => {
+                    let why = entry.objection().unwrap_or("comes later in the order of preference");
+                    write!(out, "not taken: {why}")?;
+                }
                 (false, ..) => write!(out, "not taken: another one was named")?,
             }
             writeln!(out, " ({})", entry.note())?;

@@ -16,6 +16,7 @@ use super::signals::Signals;
 use super::slots::{Kind, Object, Slots};
 use super::timers::{Heap, Timer, next_on_grid};
 use crate::demux::{Backend, Batch, Demux, Events};
+use crate::proactor;
 use crate::status::{Result, Status};
 use crate::sys::clock::{FOREVER, monotonic_ns};
 use crate::sys::memory::UserData;
@@ -166,6 +167,8 @@ pub struct Core {
     pub statistics: Statistics,
     /// Whether the loop runs even with nothing alive.
     pub keepalive: bool,
+    /// Whether the loop is in a run.
+    pub in_run: bool,
     /// The caller's pointer.
     pub user_data: UserData,
     open_timers: usize,
@@ -209,6 +212,7 @@ impl Core {
             timers: Heap::new(),
             statistics: Statistics::default(),
             keepalive: false,
+            in_run: false,
             user_data: UserData(core::ptr::null_mut()),
             open_timers: 0,
             source: Source::Nothing,
@@ -377,14 +381,17 @@ impl Core {
 
     // ---- the turn ----
 
-    /// Sends what has changed to the kernel, then says how long a wait may last: at most `limit`.
+    /// Sends what has changed to the kernel, then says how long a wait may last: at most `limit`. What was submitted goes to
+    /// the kernel here, unless the wait is going to be the engine's.
     #[inline]
-    pub fn prepare_wait(&mut self, limit: u64) -> Result<u64> {
+    pub fn prepare_wait(&mut self, limit: u64, in_engine: Option<RawFd>) -> Result<u64> {
         if self.descriptors.rebuild {
             self.rebuild()?;
         }
         self.flush_interest();
-        self.operations.submit();
+        if in_engine.is_none() {
+            self.operations.submit();
+        }
         if limit == 0
             || self.news
             || self.hooks.has_idle()
@@ -405,7 +412,9 @@ impl Core {
     /// Waits for events, at most `limit`, and takes what came.
     #[inline]
     pub fn wait(&mut self, limit: u64) -> Result<()> {
-        let mut timeout = self.prepare_wait(limit)?;
+        self.feed_starved();
+        let in_engine = if self.operations.wants_to_wait() { self.demux.pollable() } else { None };
+        let mut timeout = self.prepare_wait(limit, in_engine)?;
         let place = place(self.place);
         if timeout > 0 && !place.begin_sleep() {
             timeout = 0;
@@ -414,7 +423,16 @@ impl Core {
         self.next_ready = 0;
         self.batch_number = self.batch_number.wrapping_add(1);
         self.statistics.waits = self.statistics.waits.wrapping_add(1);
-        let result = self.demux.wait(timeout, &mut self.batch);
+        let begun = if proactor::ring_has_ended() { monotonic_ns() } else { 0 };
+        let mut result = self.wait_once(timeout, in_engine);
+        while begun != 0 && result.is_ok() && timeout > 0 && self.was_interrupted_by_a_ring() {
+            let waited = monotonic_ns().saturating_sub(begun);
+            let left = if timeout == FOREVER { FOREVER } else { timeout.saturating_sub(waited) };
+            if left == 0 {
+                break;
+            }
+            result = self.wait_once(left, in_engine);
+        }
         self.news |= place.begin_work();
         self.now_is_fresh = false;
         self.take_signals();
@@ -422,10 +440,29 @@ impl Core {
         result
     }
 
+    fn wait_once(&mut self, timeout: u64, in_engine: Option<RawFd>) -> Result<()> {
+        match in_engine {
+            Some(descriptor) if !self.operations.engine.wait(timeout, descriptor) => Ok(()),
+            Some(_) => self.demux.wait(0, &mut self.batch),
+            None => self.demux.wait(timeout, &mut self.batch),
+        }
+    }
+
+    /// Whether the last wait ended with nothing, shortly after a ring of io_uring has ended: that interrupts the thread which
+    /// used it, and is no reason to end a turn early.
+    #[cold]
+    fn was_interrupted_by_a_ring(&mut self) -> bool {
+        self.batch.is_empty()
+            && !place(self.place).has_news()
+            && self.operations.is_nothing_ready()
+            && proactor::ring_interrupts(monotonic_ns())
+    }
+
     /// Makes a new set in the demultiplexer, without what cannot be removed from the old one.
     #[cold]
     fn rebuild(&mut self) -> Result<()> {
         self.demux.reset(self.wakeup.fd())?;
+        self.operations.engine.unwatch();
         self.descriptors.rebuild = false;
         self.register_all();
         Ok(())
@@ -521,7 +558,7 @@ impl Core {
     pub fn next_last_call(&mut self) -> Option<Call> {
         self.settle_operations();
         self.news = true;
-        self.next_completion().or_else(|| self.next_post())
+        self.next_last_completion().or_else(|| self.next_post())
     }
 
     /// Gives back what is process-wide, before the loop goes: signals, children, generations of handles.

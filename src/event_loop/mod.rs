@@ -9,7 +9,9 @@
 //! | `core.rs` | the state of a loop and its dispatch; timers as the caller sees them |
 //! | `place.rs` | the process-wide table: what other threads and signal handlers reach |
 //! | `handle.rs`, `slots.rs` | handles and what they stand for |
-//! | `operations.rs` | operations: the proactor's face |
+//! | `operations.rs` | operations: the proactor's face; carried out by readiness |
+//! | `transfers.rs` | operations that the engine carries out |
+//! | `buffers.rs` | the library's buffers that operations receive into |
 //! | `io.rs`, `signals.rs`, `children.rs`, `hooks.rs`, `timers.rs` | the kinds of sources |
 //! | `callback.rs` | the types of the caller's functions |
 //! | `fork.rs` | the locks around a fork |
@@ -28,6 +30,7 @@ pub mod handle;
 pub mod place;
 pub mod slots;
 
+mod buffers;
 mod children;
 mod choice;
 mod fork;
@@ -37,6 +40,7 @@ pub mod operations;
 mod report;
 mod signals;
 mod timers;
+mod transfers;
 
 pub use hooks::HookPhase;
 
@@ -131,11 +135,10 @@ impl Drop for Running<'_> {
         }
         self.0.phase.set(Phase::Idle);
         let place = place(self.0.place);
-        if !place.is_forked(self.0.place)
-            && place.end_work()
-            && let Ok(mut core) = self.0.core()
-        {
-            core.note_news(true);
+        let news = !place.is_forked(self.0.place) && place.end_work();
+        if let Ok(mut core) = self.0.core() {
+            core.in_run = false;
+            core.note_news(news);
         }
     }
 }
@@ -145,10 +148,11 @@ static PROCESS: OnceCell<()> = OnceCell::new();
 impl Loop {
     // ---- open and close ----
 
-    /// Makes a loop that the calling thread owns, and puts it into the process-wide table. Returns its handle.
-    pub fn open(settings: &Settings) -> Result<u64> {
+    /// Makes a loop that the calling thread owns, and puts it into the process-wide table. Returns its handle. When the
+    /// thread ends, `at_thread_exit` is called in it: to call [`Loop::leave_thread`] of what it owns.
+    pub fn open(settings: &Settings, at_thread_exit: fn()) -> Result<u64> {
         PROCESS.get_or_try_init(fork::init)?;
-        thread::call_at_exit(place::release_all)?;
+        thread::call_at_exit(at_thread_exit)?;
         let number = place::reserve_place()?;
         match Loop::build(number, settings) {
             Ok(boxed) => {
@@ -164,22 +168,32 @@ impl Loop {
     }
 
     /// Makes the calling thread the owner of a loop that nobody owns.
-    pub fn claim(number: u8, bits: u64) -> Result<()> {
-        thread::call_at_exit(place::release_all)?;
+    pub fn claim(number: u8, bits: u64, at_thread_exit: fn()) -> Result<()> {
+        thread::call_at_exit(at_thread_exit)?;
         place(number).claim(number, bits)
+    }
+
+    /// The owner's thread is about to end: gives the loop up, for another thread to claim.
+    pub fn leave_thread(&self) {
+        if let Ok(mut core) = self.core() {
+            core.operations_leave_thread();
+        }
+        place(self.place).release(self.place);
     }
 
     fn build(number: u8, settings: &Settings) -> Result<Box<Loop>> {
         let wakeup = Wakeup::new()?;
-        let open = |backend: &Backend| backend.open(wakeup.fd(), settings.events_per_turn);
+        let open = |backend: &Backend, _| backend.open(wakeup.fd(), settings.events_per_turn);
         let (backend, demux) = choose(&BACKENDS, settings.backend, open)?;
-        let (engine, opened) = choose(&ENGINES, settings.engine, |engine| {
+        let (engine, opened) = choose(&ENGINES, settings.engine, |engine, named| {
             engine.open(&proactor::Settings {
                 file_threads: settings.file_threads,
                 aio: settings.aio,
                 wake: Place::wake_for_engine,
                 place: number,
                 wake_fd: wakeup.fd(),
+                sockets: named,
+                buffer_count: settings.buffer_count,
             })
         })?;
         let operations = Operations::new(opened, settings.op_capacity, settings.buffer_size, settings.buffer_count);
@@ -341,7 +355,9 @@ impl Loop {
         self.check_idle()?;
         self.phase.set(Phase::Running);
         let running = Running(self);
-        self.core()?.note_news(place(self.place).begin_work());
+        let mut core = self.core()?;
+        core.note_news(place(self.place).begin_work());
+        core.in_run = true;
         Ok(running)
     }
 
@@ -422,6 +438,7 @@ impl Loop {
             core.flush_interest();
             return Ok(0);
         }
-        core.prepare_wait(FOREVER)
+        core.feed_starved();
+        core.prepare_wait(FOREVER, None)
     }
 }

@@ -1,29 +1,32 @@
 //! Operations: the proactor's face. What waits for readiness is carried out here, on the descriptors that `io.rs` keeps; files
-//! go to the engine.
+//! go to the engine, and operations on sockets too if it takes them (`transfers.rs`).
 //!
 //! An operation goes through these states:
 //!
 //! ```text
-//!   Queued ----> Waiting (for readiness) ---> Completed ---> told, and its handle is dead
-//!          \---> Running (in the engine) ---/
+//!   Queued ----> Waiting (for readiness) ---------------> Completed ---> told, and its handle is dead
+//!          \---> Running (in the engine) ---> Ending ---/
 //! ```
 //!
 //! Contract: P1 to P7 of [`crate::proactor`]. Besides:
 //! 1. An operation is in one list: its descriptor's `reads`, `writes` or `others`, or the list of completed ones.
-//! 2. Of `reads` and `writes` only the head is Waiting or Running (P4).
-//! 3. Writes are tried at once, since there is nearly always room; their completion still comes out of the dispatch (P1).
+//! 2. Of `reads` and `writes` only the head is Waiting, Running or Ending (P4). Ending is a `_many` operation whose end is
+//!    known, and not told before its results, or before it is resumed.
+//! 3. By readiness, writes are tried at once, since there is nearly always room; their completion still comes out of the dispatch (P1).
 //! 4. A `_many` operation is told of each result while it stays Waiting, and completes once, at the end.
 
+use super::buffers::Buffers;
 use super::callback::gyre_op_cb;
 use super::core::{Call, Core};
 use super::slots::{Kind, List, NONE, Object};
+use super::transfers::Results;
 use crate::demux::Events;
-use crate::proactor::{Cancel, Engine, Job, Work};
+use crate::proactor::{Engine, Job, Work};
 use crate::status::{Result, Status};
 use crate::sys::clock::{FOREVER, monotonic_ns};
 use crate::sys::descriptor::check_open;
 use crate::sys::io::{self, Address, Class, class_of};
-use crate::sys::memory::{UserData, reserve, reserve_to, try_box};
+use crate::sys::memory::{UserData, reserve_to, try_box};
 use core::ffi::c_int;
 use std::os::fd::RawFd;
 
@@ -55,12 +58,12 @@ pub enum Ask {
 }
 
 impl Ask {
-    fn is_many(self) -> bool {
+    pub fn is_many(self) -> bool {
         matches!(self, Ask::AcceptMany | Ask::ReceiveMany)
     }
 
     /// Whether it asks for no bytes at all, for which nothing has to be waited for.
-    fn is_empty(self) -> bool {
+    pub fn is_empty(self) -> bool {
         matches!(self, Ask::File(Work::Read { len: 0, .. } | Work::Readv { count: 0, .. }) | Ask::Recv { len: 0, .. })
     }
 
@@ -83,11 +86,13 @@ enum Direction {
     Free,
 }
 
+/// How far an operation is; the module's documentation has the picture.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
+pub enum State {
     Queued,
     Waiting,
     Running,
+    Ending,
     Completed,
 }
 
@@ -103,6 +108,11 @@ impl Op {
         !self.operation.paused || self.operation.state == State::Completed
     }
 
+    /// Notes that the engine was asked for it back, if it has it.
+    pub fn note_asked_back(&mut self) {
+        self.operation.cancel_asked |= self.operation.state == State::Running;
+    }
+
     /// The descriptor, for people.
     pub fn fd(&self) -> RawFd {
         self.operation.fd
@@ -110,26 +120,28 @@ impl Op {
 }
 
 /// What an operation needs beside its slot.
-struct Operation {
-    ask: Ask,
-    fd: RawFd,
+pub struct Operation {
+    pub ask: Ask,
+    pub fd: RawFd,
     offset: i64,
-    class: Class,
+    pub class: Class,
     direction: Direction,
-    state: State,
-    paused: bool,
+    pub state: State,
+    pub paused: bool,
     /// Whether it waits for a library-owned buffer to come back.
-    starved: bool,
+    pub starved: bool,
     /// Whether it has room in the heap of timers.
     timed: bool,
     /// What ends it before its time: -ECANCELED or -ETIMEDOUT; 0 for nothing.
-    ended_by: i32,
+    pub ended_by: i32,
+    /// Whether the engine was asked for it back: to be paused, or ended.
+    pub cancel_asked: bool,
     /// The batch in which it was submitted: readiness reported then is not for it.
     opened_in: u32,
     /// What was sent of a send that completes when all is.
-    sent: usize,
+    pub sent: usize,
     result: i64,
-    peer: Address,
+    pub peer: Address,
 }
 
 /// The operations of one descriptor.
@@ -147,6 +159,10 @@ struct Queues {
 impl Queues {
     const EMPTY: Queues =
         Queues { reads: List::EMPTY, writes: List::EMPTY, others: List::EMPTY, closing: NONE, waiting: Events::NONE };
+
+    fn is_quiet(&self) -> bool {
+        self.reads.is_empty() && self.writes.is_empty()
+    }
 
     fn list(&mut self, direction: Direction) -> &mut List {
         match direction {
@@ -166,7 +182,7 @@ pub const ACCEPT_BATCH: u32 = 16;
 
 /// The operations of a loop.
 pub struct Operations {
-    engine: Box<dyn Engine>,
+    pub engine: Box<dyn Engine>,
     queues: Vec<Queues>,
     /// Sleeps, which have no descriptor.
     sleeping: List,
@@ -175,22 +191,22 @@ pub struct Operations {
     /// How many of the completed ones this turn tells.
     quota: usize,
     in_flight: usize,
-    running: usize,
-    /// How many `recv_many` wait for a buffer.
-    starved: usize,
+    /// How many the engine has.
+    pub running: usize,
     capacity: usize,
-    buffers: Buffers,
+    pub buffers: Buffers,
+    pub results: Results,
     /// What the last call was about; kept while the caller's function may look at it.
-    current: Current,
+    pub current: Current,
 }
 
 /// What is kept from one call to the next.
-struct Current {
+pub struct Current {
     /// The operation that completed: the peer's address in it was shown.
     operation: Option<Box<Operation>>,
     /// The `recv_many` whose buffer was shown, and that buffer.
-    bits: u64,
-    buffer: u32,
+    pub bits: u64,
+    pub buffer: u32,
 }
 
 impl Operations {
@@ -205,9 +221,9 @@ impl Operations {
             quota: 0,
             in_flight: 0,
             running: 0,
-            starved: 0,
             capacity,
-            buffers: Buffers { size: buffer_size, limit: buffer_count, made: Vec::new(), free: Vec::new() },
+            buffers: Buffers::new(buffer_size, buffer_count),
+            results: Results::EMPTY,
             current: Current { operation: None, bits: 0, buffer: NONE },
         }
     }
@@ -225,7 +241,18 @@ impl Operations {
     /// Whether operations are to be told.
     #[inline]
     pub fn has_completed(&self) -> bool {
-        self.completed_count > 0
+        self.completed_count > 0 || !self.results.next.is_empty()
+    }
+
+    /// Whether the engine has nothing that is done.
+    pub fn is_nothing_ready(&mut self) -> bool {
+        self.running == 0 || self.engine.ready() == 0
+    }
+
+    /// Whether the loop is to wait in the engine, if it can.
+    #[inline]
+    pub fn wants_to_wait(&self) -> bool {
+        self.running > 0 && self.engine.wants_to_wait()
     }
 
     /// Hands to the kernel what was started since the last wait (P5).
@@ -257,38 +284,6 @@ impl Operations {
     }
 }
 
-/// The library's own buffers, made when they are first needed.
-struct Buffers {
-    size: usize,
-    limit: usize,
-    made: Vec<Vec<u8>>,
-    free: Vec<u32>,
-}
-
-impl Buffers {
-    /// A buffer that nobody has; `None` when all are out.
-    fn lend(&mut self) -> Result<Option<(u32, *mut u8, usize)>> {
-        let index = match self.free.pop() {
-            Some(index) => index,
-            None if self.made.len() >= self.limit => return Ok(None),
-            None => {
-                let mut buffer = Vec::new();
-                buffer.try_reserve_exact(self.size).map_err(|_| Status::ENOMEM)?;
-                buffer.resize(self.size, 0);
-                reserve(&mut self.made, 1)?;
-                reserve_to(&mut self.free, self.made.len().saturating_add(1))?;
-                self.made.push(buffer);
-                (self.made.len() as u32).wrapping_sub(1)
-            }
-        };
-        Ok(self.made.get_mut(index as usize).map(|buffer| (index, buffer.as_mut_ptr(), self.size)))
-    }
-
-    fn give_back(&mut self, index: u32) {
-        self.free.push(index); // within the capacity that `lend` reserved
-    }
-}
-
 /// What became of an attempt to carry out an operation.
 enum Attempt {
     /// The result, or a negative status.
@@ -296,7 +291,7 @@ enum Attempt {
     /// Nothing can be done before the descriptor is ready.
     NotReady,
     /// A `_many` operation has a result and goes on: bytes or descriptor, and the library's buffer.
-    More(i64, u32, *mut u8),
+    More(i64, u32),
     /// All of the library's buffers are out.
     Starved,
 }
@@ -329,15 +324,15 @@ impl Operation {
             Ask::SendMessage { message, flags } => attempted(io::sendmsg(fd, message, flags)),
             Ask::Accept => attempted(io::accept(fd, &mut self.peer).map(|fd| fd as usize)),
             Ask::AcceptMany => match io::accept(fd, &mut self.peer) {
-                Ok(accepted) => Attempt::More(i64::from(accepted), NONE, core::ptr::null_mut()),
+                Ok(accepted) => Attempt::More(i64::from(accepted), NONE),
                 failed => attempted(failed.map(|_| 0)),
             },
             Ask::Connect { .. } => attempted(io::connected(fd).map(|()| 0)),
-            Ask::ReceiveMany => match buffers.lend() {
+            Ask::ReceiveMany => match buffers.take() {
                 Ok(None) => Attempt::Starved,
                 Err(status) => attempted(Err(status)),
-                Ok(Some((index, buf, size))) => match io::recv(fd, buf, size, 0) {
-                    Ok(bytes) if bytes > 0 => Attempt::More(bytes as i64, index, buf),
+                Ok(Some(index)) => match io::recv(fd, buffers.address(index), buffers.size(), 0) {
+                    Ok(bytes) if bytes > 0 => Attempt::More(bytes as i64, index),
                     result => {
                         buffers.give_back(index);
                         attempted(result)
@@ -391,6 +386,15 @@ impl Core {
             Ask::File(_) | Ask::Close => class_of(fd)?,
             _ => Class::Socket,
         };
+        if matches!(ask, Ask::ReceiveMany) {
+            reserve_to(&mut self.operations.results.starved, self.operations.in_flight.saturating_add(1))?;
+        }
+        // Where nothing else finds out: an engine tells only later that there is no such descriptor. What others are
+        // pending on was open when they came.
+        let takes_sockets = self.operations.engine.takes_sockets();
+        if takes_sockets && self.operations.queues(fd).is_some_and(|queues| queues.is_quiet()) {
+            check_open(fd)?;
+        }
         if class != Class::File && offset > 0 && matches!(ask, Ask::File(_)) {
             return Err(Status::ESPIPE);
         }
@@ -483,6 +487,7 @@ impl Core {
             starved: false,
             timed: false,
             ended_by: 0,
+            cancel_asked: false,
             opened_in: self.batch_number,
             sent: 0,
             result: 0,
@@ -493,7 +498,7 @@ impl Core {
         Ok(index)
     }
 
-    fn operation(&mut self, index: u32) -> Option<&mut Operation> {
+    pub fn operation(&mut self, index: u32) -> Option<&mut Operation> {
         match self.slots.get_mut(index).map(|slot| &mut slot.object) {
             Some(Object::Op(op)) => Some(&mut op.operation),
             _ => None,
@@ -502,7 +507,7 @@ impl Core {
 
     /// Begins to carry out an operation. Fails only when that cannot even be begun; what the operation itself comes to is
     /// its result.
-    fn start(&mut self, index: u32) -> Result<()> {
+    pub fn start(&mut self, index: u32) -> Result<()> {
         let bits = self.slots.bits(index);
         let Some(Object::Op(Op { operation, .. })) = self.slots.get_mut(index).map(|slot| &mut slot.object) else {
             return Ok(());
@@ -511,9 +516,13 @@ impl Core {
         if operation.is_for_the_engine() {
             let Ask::File(work) = ask else { return Ok(()) };
             self.operations.engine.start(bits, Job { fd, offset, work })?;
-            operation.state = State::Running;
-            self.operations.running = self.operations.running.saturating_add(1);
+            self.note_running(index);
             return Ok(());
+        }
+        if self.operations.engine.takes_sockets()
+            && let Some(transfer) = operation.transfer()
+        {
+            return self.start_transfer(index, &transfer);
         }
         if matches!(ask, Ask::Close) {
             operation.state = State::Waiting;
@@ -554,7 +563,7 @@ impl Core {
     }
 
     /// Has the demultiplexer report when the descriptor is ready.
-    fn wait_for(&mut self, fd: RawFd, interest: Events) -> Result<()> {
+    pub fn wait_for(&mut self, fd: RawFd, interest: Events) -> Result<()> {
         let before = self.operations.waiting(fd);
         if let Some(queues) = self.operations.queues(fd) {
             queues.waiting |= interest;
@@ -571,7 +580,7 @@ impl Core {
         result
     }
 
-    fn stop_waiting(&mut self, fd: RawFd, interest: Events) {
+    pub fn stop_waiting(&mut self, fd: RawFd, interest: Events) {
         if let Some(queues) = self.operations.queues(fd)
             && queues.waiting.intersects(interest)
         {
@@ -583,7 +592,7 @@ impl Core {
     // ---- completing ----
 
     /// Gives an operation its result; it is told by the dispatch.
-    fn complete(&mut self, index: u32, result: i64) {
+    pub fn complete(&mut self, index: u32, result: i64) {
         let Some(operation) = self.operation(index) else { return };
         if operation.state == State::Completed {
             return;
@@ -669,35 +678,41 @@ impl Core {
         self.operations.in_flight = self.operations.in_flight.saturating_sub(1);
     }
 
-    /// Takes what the engine has done.
-    pub fn reap(&mut self) {
-        while self.operations.running > 0 {
-            let Some(done) = self.operations.engine.reap() else { return };
-            if let Ok(index) = self.slots.find(done.id, Kind::Op) {
-                let ended_by = self.operation(index).map_or(0, |operation| operation.ended_by);
-                let canceled = done.result == i64::from(Status::ECANCELED.code()) && ended_by != 0;
-                self.complete(index, if canceled { i64::from(ended_by) } else { done.result });
-            }
-        }
-    }
-
-    /// Begins to tell the operations that are completed now.
+    /// Begins to tell what is completed now.
     pub fn begin_completions(&mut self) {
-        self.reap();
+        let ready = if self.operations.running > 0 { self.operations.engine.ready() } else { 0 };
+        self.operations.results.quota = self.operations.results.next.len().saturating_add(ready);
         self.operations.quota = self.operations.completed_count;
     }
 
     /// The next operation to be told of.
     pub fn next_completion(&mut self) -> Option<Call> {
-        if self.operations.quota == 0 {
-            return None;
+        if self.operations.quota > 0 {
+            self.operations.quota = self.operations.quota.saturating_sub(1);
+            return self.tell(self.operations.completed.head);
         }
-        self.operations.quota = self.operations.quota.saturating_sub(1);
-        self.tell(self.operations.completed.head)
+        self.next_result()
+    }
+
+    /// The next operation to be told of before the loop goes. Waits for what the engine has.
+    pub fn next_last_completion(&mut self) -> Option<Call> {
+        loop {
+            let call = self.next_completion();
+            if call.is_some() {
+                return call;
+            }
+            if self.operations.running > 0 && !self.operations.has_completed() {
+                self.operations.engine.drain();
+            }
+            self.begin_completions();
+            if self.operations.quota == 0 && self.operations.results.quota == 0 {
+                return None;
+            }
+        }
     }
 
     /// Takes a completed operation out of the loop and names its call.
-    fn tell(&mut self, index: u32) -> Option<Call> {
+    pub fn tell(&mut self, index: u32) -> Option<Call> {
         let bits = self.slots.bits(index);
         let slot = self.slots.get_mut(index)?;
         let user_data = slot.user_data;
@@ -730,8 +745,6 @@ impl Core {
             let interest = interest_of(direction);
             let index = self.operations.queues(fd).map_or(NONE, |queues| queues.list(direction).head);
             let batch = self.batch_number;
-            let user_data = self.slots.get(index).map_or(UserData(core::ptr::null_mut()), |slot| slot.user_data);
-            let bits = self.slots.bits(index);
             let Some(Object::Op(Op { operation, .. })) = self.slots.get_mut(index).map(|slot| &mut slot.object) else {
                 *ready = *ready & !interest;
                 continue;
@@ -751,8 +764,7 @@ impl Core {
                     self.rearm_edge(fd);
                 }
                 Attempt::Starved => {
-                    operation.starved = true;
-                    self.operations.starved = self.operations.starved.saturating_add(1);
+                    self.note_starved(index);
                     *ready = *ready & !interest;
                     self.stop_waiting(fd, interest);
                 }
@@ -763,35 +775,31 @@ impl Core {
                         return self.tell(index);
                     }
                 }
-                Attempt::More(result, buffer, buf) => {
+                Attempt::More(result, buffer) => {
                     *budget = budget.saturating_sub(1);
                     if buffer != NONE || *budget == 0 {
                         *ready = *ready & !interest; // level-triggered: what is left is reported again
                         *budget = ACCEPT_BATCH;
                         self.rearm_edge(fd);
                     }
-                    let Some(Object::Op(Op { callback, .. })) = self.slots.get(index).map(|slot| &slot.object) else {
-                        return None;
-                    };
-                    let callback = *callback;
-                    self.operations.current.bits = bits;
-                    self.operations.current.buffer = buffer;
-                    self.statistics.completions = self.statistics.completions.wrapping_add(1);
-                    let len = if buffer == NONE { 0 } else { result as usize };
-                    let peer = (core::ptr::null(), 0);
-                    return Some(Call::Op {
-                        callback,
-                        bits,
-                        result,
-                        fd,
-                        more: true,
-                        buffer: (buf, len),
-                        peer,
-                        user_data,
-                    });
+                    return self.tell_one_of_many(index, result, buffer);
                 }
             }
         }
+    }
+
+    /// Names the call for a result of a `_many` operation: bytes in the library's buffer, or a descriptor.
+    pub fn tell_one_of_many(&mut self, index: u32, result: i64, buffer: u32) -> Option<Call> {
+        let bits = self.slots.bits(index);
+        let slot = self.slots.get(index)?;
+        let Object::Op(Op { callback, operation }) = &slot.object else { return None };
+        let (callback, fd, user_data) = (*callback, operation.fd, slot.user_data);
+        self.operations.current.bits = bits;
+        self.operations.current.buffer = buffer;
+        self.statistics.completions = self.statistics.completions.wrapping_add(1);
+        let len = if buffer == NONE { 0 } else { result as usize };
+        let (buf, peer) = (self.operations.buffers.address(buffer), (core::ptr::null(), 0));
+        Some(Call::Op { callback, bits, result, fd, more: true, buffer: (buf, len), peer, user_data })
     }
 
     /// Fails what waits on a descriptor that is gone.
@@ -814,29 +822,10 @@ impl Core {
         }
     }
 
-    /// A buffer is free again: what waited for one goes on.
-    fn give_back(&mut self, buffer: u32) {
-        self.operations.buffers.give_back(buffer);
-        if self.operations.starved == 0 {
-            return;
-        }
-        self.operations.starved = 0;
-        for fd in 0..i32::try_from(self.operations.queues.len()).unwrap_or(i32::MAX) {
-            let head = self.operations.queues(fd).map_or(NONE, |queues| queues.reads.head);
-            if let Some(operation) = self.operation(head).filter(|operation| operation.starved) {
-                operation.starved = false;
-                if !operation.paused && self.wait_for(fd, Events::READ).is_err() {
-                    self.complete(head, i64::from(Status::EBADF.code()));
-                }
-            }
-        }
-    }
-
-    // ---- cancel, deadline, pause ----
+    // ---- cancel, deadline ----
 
     /// Asks for an operation not to be carried out (P3).
     pub fn op_cancel(&mut self, index: u32, status: Status) -> Result<()> {
-        let bits = self.slots.bits(index);
         let Some(operation) = self.operation(index) else { return Err(Status::EHANDLE) };
         if matches!(operation.ask, Ask::Close) {
             return Err(Status::EALREADY);
@@ -847,8 +836,8 @@ impl Core {
         operation.ended_by = status.code();
         let partial = operation.sent as i64;
         let result = if partial > 0 { partial } else { i64::from(status.code()) };
-        if operation.state != State::Running || self.operations.engine.cancel(bits) == Cancel::Dropped {
-            self.complete(index, result);
+        if operation.state != State::Running || self.ask_back(index) {
+            self.finish(index, result);
         }
         Ok(())
     }
@@ -919,52 +908,10 @@ impl Core {
         }
     }
 
-    /// Stops a `_many` operation from taking more, or lets it go on.
-    pub fn op_pause(&mut self, index: u32, pause: bool) -> Result<()> {
-        let Some(operation) = self.operation(index) else { return Err(Status::EHANDLE) };
-        if !operation.ask.is_many() {
-            return Err(Status::EINVAL);
-        }
-        let (fd, waiting) = (operation.fd, operation.state == State::Waiting && !operation.starved);
-        operation.paused = pause;
-        self.slots.refresh(index);
-        if !waiting {
-            return Ok(());
-        }
-        if pause {
-            self.stop_waiting(fd, Events::READ);
-            return Ok(());
-        }
-        self.wait_for(fd, Events::READ)
-    }
-
-    // ---- buffers ----
-
-    /// Keeps the library's buffer of the present call past its callback.
-    pub fn buffer_hold(&mut self, bits: u64, buf: *const u8) -> Result<u64> {
-        let index = self.operations.current.buffer;
-        let same = self.operations.buffers.made.get(index as usize).is_some_and(|buffer| buffer.as_ptr() == buf);
-        if bits != self.operations.current.bits || !same {
-            return Err(Status::EINVAL);
-        }
-        let slot = self.slots.insert(Object::Buffer(index), UserData(core::ptr::null_mut()))?;
-        self.operations.current.buffer = NONE;
-        self.operations.current.bits = 0;
-        Ok(self.slots.bits(slot))
-    }
-
-    /// Gives a buffer back that was kept.
-    pub fn buffer_release(&mut self, index: u32) {
-        if let Some(Object::Buffer(buffer)) = self.slots.get(index).map(|slot| &slot.object) {
-            let buffer = *buffer;
-            self.slots.remove(index);
-            self.give_back(buffer);
-        }
-    }
-
     // ---- the end ----
 
-    /// Ends all operations and waits until the kernel has no use of any buffer (P7). The completions are to be told.
+    /// Ends all operations; [`Core::next_last_completion`] tells of them, and has then seen to it that the kernel has no use
+    /// of any buffer (P7).
     pub fn operations_end(&mut self) {
         for fd in 0..i32::try_from(self.operations.queues.len()).unwrap_or(i32::MAX) {
             for direction in [Direction::In, Direction::Out, Direction::Free] {
@@ -974,14 +921,13 @@ impl Core {
         while self.operations.sleeping.head != NONE {
             let _ = self.op_cancel(self.operations.sleeping.head, Status::ECANCELED); // completes it
         }
-        self.operations.engine.drain();
-        self.reap();
-        self.operations.quota = self.operations.completed_count;
     }
 
     /// In a child of fork: what was in flight in the parent is not in flight here.
     pub fn operations_after_fork(&mut self, wake_fd: RawFd) -> Result<()> {
         self.operations.engine.after_fork(wake_fd)?;
+        self.operations.results = Results::EMPTY;
+        self.take_buffers_back();
         for fd in 0..i32::try_from(self.operations.queues.len()).unwrap_or(i32::MAX) {
             for direction in [Direction::In, Direction::Out, Direction::Free] {
                 if let Some(queues) = self.operations.queues(fd) {

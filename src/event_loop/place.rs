@@ -87,14 +87,9 @@ pub fn live_places() -> impl Iterator<Item = &'static Place> {
     TABLE.iter().filter(|place| place.is_live())
 }
 
-/// Gives up whatever the thread owns; called when it ends.
-pub fn release_all(thread: usize) {
-    for (number, _) in (0..=u8::MAX).zip(TABLE.iter()).skip(1) {
-        let owner = owner_word(number);
-        if owner.load(Relaxed) == thread {
-            owner.store(0, Release);
-        }
-    }
+/// The places of the loops that the calling thread owns.
+pub fn owned_places() -> impl Iterator<Item = u8> {
+    (1..=u8::MAX).filter(|number| is_owner(*number))
 }
 
 #[inline]

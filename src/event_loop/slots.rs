@@ -304,6 +304,11 @@ impl Slots {
         (0..).zip(self.slots.iter())
     }
 
+    /// Every slot, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Slot> {
+        self.slots.iter_mut()
+    }
+
     /// Puts a slot at the end of a list.
     pub fn push_back(&mut self, list: &mut List, index: u32) {
         if let Some(slot) = self.slots.get_mut(index as usize) {

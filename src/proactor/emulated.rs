@@ -51,7 +51,7 @@ impl Shared {
                 state = self.lock();
                 state.running = state.running.saturating_sub(1);
                 let first = state.done.is_empty();
-                state.done.push(Done { id, result });
+                state.done.push(Done::new(id, result));
                 if state.running == 0 && state.waiting.is_empty() {
                     self.rest.notify_all();
                 }
@@ -145,13 +145,17 @@ impl Engine for Emulated {
         }
     }
 
-    fn reap(&mut self) -> Option<Done> {
-        if self.in_flight == 0 {
-            return None;
-        }
-        if self.done.is_empty() {
+    fn ready(&mut self) -> usize {
+        if self.in_flight > 0 && self.done.is_empty() {
             core::mem::swap(&mut self.done, &mut self.shared.lock().done);
             self.done.reverse(); // so that they come out in the order in which they were done
+        }
+        self.done.len()
+    }
+
+    fn reap(&mut self) -> Option<Done> {
+        if self.ready() == 0 {
+            return None;
         }
         let done = self.done.pop()?;
         self.in_flight = self.in_flight.saturating_sub(1);

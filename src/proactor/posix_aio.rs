@@ -105,6 +105,10 @@ impl Engine for PosixAio {
         self.aio.as_mut().and_then(|aio| aio.cancel(id)).unwrap_or_else(|| self.emulated.cancel(id))
     }
 
+    fn ready(&mut self) -> usize {
+        self.aio.as_mut().map_or(0, |aio| aio.ready()).saturating_add(self.emulated.ready())
+    }
+
     fn reap(&mut self) -> Option<Done> {
         self.aio.as_mut().and_then(|aio| aio.reap()).or_else(|| self.emulated.reap())
     }
@@ -302,7 +306,7 @@ impl Library {
                 }
                 Err(status) => {
                     self.leave_shared(file);
-                    self.done.push_back(Done { id, result: i64::from(status.code()) });
+                    self.done.push_back(Done::new(id, i64::from(status.code())));
                 }
             }
         }
@@ -333,7 +337,7 @@ impl Library {
         }
     }
 
-    fn reap(&mut self) -> Option<Done> {
+    fn ready(&mut self) -> usize {
         if self.in_flight > 0 || !self.waiting.is_empty() {
             if self.done.is_empty() {
                 self.take_told();
@@ -341,6 +345,13 @@ impl Library {
             if self.listener.is_time_to_look() {
                 self.look_after();
             }
+        }
+        self.done.len()
+    }
+
+    fn reap(&mut self) -> Option<Done> {
+        if self.done.is_empty() {
+            self.ready();
         }
         self.done.pop_front()
     }
@@ -392,7 +403,7 @@ impl Library {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.listener.watch(self.in_flight);
         self.put_away(flight.file);
-        self.done.push_back(Done { id: flight.id, result }); // within the capacity that `start` reserved
+        self.done.push_back(Done::new(flight.id, result)); // within the capacity that `start` reserved
     }
 
     fn drain(&mut self) {
@@ -664,7 +675,7 @@ mod tests {
 
     fn settings(aio: AioSettings) -> Settings {
         let place = PLACES.fetch_add(1, SeqCst) as u8;
-        Settings { file_threads: 2, aio, wake, place, wake_fd: -1 }
+        Settings { file_threads: 2, aio, wake, place, wake_fd: -1, sockets: true, buffer_count: 1 }
     }
 
     /// An engine, and what a loop does with it: it sleeps until it is woken.
@@ -962,9 +973,9 @@ mod tests {
         std::thread::sleep(Duration::from_millis(50)); // so that it is under way, and not queued
         assert_eq!(world.engine.cancel(1), Cancel::Comes);
         writer.write_all(b"late").unwrap();
-        assert_eq!(world.next(), Done { id: 1, result: 4 });
-        assert_eq!(world.next(), Done { id: 2, result: 8 });
-        assert_eq!(world.next(), Done { id: 4, result: 8 });
+        assert_eq!(world.next(), Done::new(1, 4));
+        assert_eq!(world.next(), Done::new(2, 8));
+        assert_eq!(world.next(), Done::new(4, 8));
         assert_eq!(world.engine.reap(), None);
         assert_eq!(others[1], [0; 8]);
     }
@@ -1068,7 +1079,7 @@ mod tests {
             assert_eq!(world.engine.reap(), None);
         }
         writer.write_all(b"true").unwrap();
-        assert_eq!(world.next(), Done { id: 1, result: 4 });
+        assert_eq!(world.next(), Done::new(1, 4));
         queue(libc::SI_ASYNCIO, token);
         drop(world);
         assert_eq!(disposition(signum, None), handler, "put back");
@@ -1292,7 +1303,7 @@ mod tests {
         assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
         assert_eq!(status, 0);
         writer.write_all(b"mine").unwrap();
-        assert_eq!(world.next(), Done { id: 1, result: 4 });
+        assert_eq!(world.next(), Done::new(1, 4));
         read_blocks(&mut world, 100);
         read_blocks(&mut other, 100);
     }

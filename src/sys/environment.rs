@@ -13,3 +13,12 @@ pub fn with_variable<R>(name: &CStr, read: impl FnOnce(Option<&CStr>) -> R) -> R
     // thread at the same time, which getenv(3) forbids.
     read(Some(unsafe { CStr::from_ptr(value) }))
 }
+
+/// Whether the process runs under valgrind, which then preloads a library of its own into it.
+pub fn is_valgrind() -> bool {
+    with_variable(c"LD_PRELOAD", |value| {
+        value.is_some_and(|value| value.to_bytes().windows(NAME.len()).any(|part| part == NAME))
+    })
+}
+
+const NAME: &[u8] = b"vgpreload_";

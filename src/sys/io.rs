@@ -49,6 +49,12 @@ impl Address {
     /// None yet.
     pub const EMPTY: Address = Address { storage: MaybeUninit::uninit(), len: 0 };
 
+    /// Where an address may be written, and how long it may be.
+    pub fn room(&mut self) -> (*mut sockaddr, *mut socklen_t) {
+        self.len = size_of::<sockaddr_storage>() as socklen_t;
+        (self.storage.as_mut_ptr().cast(), &raw mut self.len)
+    }
+
     /// Where it stands, and how long it is; NULL and 0 for none.
     pub fn parts(&self) -> (*const sockaddr, socklen_t) {
         if self.len == 0 { (core::ptr::null(), 0) } else { (self.storage.as_ptr().cast(), self.len) }
@@ -155,10 +161,10 @@ pub fn accept(fd: RawFd, address: &mut Address) -> Result<RawFd> {
     loop {
         // A blocking listener would wait: readiness may have been somebody else's by now.
         check_ready(fd, libc::POLLIN)?;
-        address.len = size_of::<sockaddr_storage>() as socklen_t;
+        let (room, len) = address.room();
         let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-        // SAFETY: storage and len are valid to write to, and len says how much.
-        let accepted = unsafe { libc::accept4(fd, address.storage.as_mut_ptr().cast(), &mut address.len, flags) };
+        // SAFETY: the room and its length are valid to write to.
+        let accepted = unsafe { libc::accept4(fd, room, len, flags) };
         if accepted >= 0 {
             return Ok(accepted);
         }

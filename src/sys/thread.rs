@@ -30,18 +30,18 @@ pub fn current() -> usize {
     id
 }
 
-type ExitHook = fn(usize);
+type ExitHook = fn();
 
 static EXIT_KEY: OnceCell<libc::pthread_key_t> = OnceCell::new();
 static EXIT_HOOK: OnceCell<ExitHook> = OnceCell::new();
 
 extern "C" fn run_exit_hook(_: *mut c_void) {
     if let Some(hook) = EXIT_HOOK.get() {
-        hook(current());
+        hook();
     }
 }
 
-/// Calls `hook` with the number of the calling thread when that thread ends. The first hook given serves all.
+/// Calls `hook` in the calling thread when that ends. The first hook given serves all.
 ///
 /// A pthread key (pthread_key_create(3)) and not a Rust thread-local: its destructor runs when a thread ends, and not
 /// when the process exits, so that destructors of the host may still close their loops at exit.

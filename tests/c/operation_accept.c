@@ -1,108 +1,43 @@
-/* operation_accept.c: connections made and taken by operations. P1 to P7 are the clauses of the contract of
- * operations. */
+/* operation_accept.c: connections made and taken by operations. */
 #define _GNU_SOURCE
-#include "fixtures.h"
-
-/* ---- sockets ---- */
-
-static struct sockaddr_in loopback(void)
-{
-    struct sockaddr_in address;
-    memset(&address, 0, sizeof address);
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    return address;
-}
-
-static struct sockaddr_in address_of(int fd)
-{
-    struct sockaddr_in address;
-    socklen_t length = sizeof address;
-    CHECK_SYS(getsockname(fd, (struct sockaddr *)&address, &length));
-    return address;
-}
-
-static int make_listener(int backlog, struct sockaddr_in *address)
-{
-    int fd = (int)CHECK_SYS(socket(AF_INET, SOCK_STREAM, 0));
-    *address = loopback();
-    CHECK_SYS(bind(fd, (struct sockaddr *)address, sizeof *address));
-    CHECK_SYS(listen(fd, backlog));
-    *address = address_of(fd);
-    return fd;
-}
-
-static int make_client(const struct sockaddr_in *address)
-{
-    int fd = (int)CHECK_SYS(socket(AF_INET, SOCK_STREAM, 0));
-    CHECK_SYS(connect(fd, (const struct sockaddr *)address, sizeof *address));
-    return fd;
-}
+#include "operation.h"
 
 /* ---- completions ---- */
 
 enum { CONNECTIONS = 64 };
 
-/* What came of an operation: the last completion, and the connections of all. */
-struct outcome {
-    gyre_op op;
-    int calls; /* without GYRE_MORE */
-    int order;
-    int64_t result;
+/* What an accept of many brings. */
+struct arrivals {
+    struct outcome end;
     int accepted;
     int fds[CONNECTIONS];
-    struct sockaddr_in peers[CONNECTIONS];
     int pause_at; /* so many connections, or 0 */
     int cancel_at;
 };
 
-static int completions;
-
-static void note(gyre_loop loop, const gyre_completion *done, void *user_data)
+static void arrive(gyre_loop loop, const gyre_completion *done, void *user_data)
 {
-    struct outcome *outcome = (struct outcome *)user_data;
-    (void)loop;
-    CHECK_EQ(done->op.bits, outcome->op.bits);
-    CHECK_EQ(outcome->calls, 0); /* P1: the last one is the last */
-    if (done->peer != NULL) {
-        CHECK_EQ(done->peer_len, sizeof outcome->peers[0]);
-        memcpy(&outcome->peers[outcome->accepted], done->peer, sizeof outcome->peers[0]);
-    }
-    if (done->flags & GYRE_MORE) {
-        CHECK(done->result >= 0);
-        CHECK(outcome->accepted < CONNECTIONS);
-        outcome->fds[outcome->accepted++] = (int)done->result;
-        if (outcome->accepted == outcome->pause_at)
-            CHECK_OK(gyre_op_pause(done->op));
-        if (outcome->accepted == outcome->cancel_at)
-            CHECK_OK(gyre_op_cancel(done->op));
+    struct arrivals *arrivals = (struct arrivals *)user_data;
+    CHECK_EQ(done->op.bits, arrivals->end.op.bits);
+    CHECK_EQ(arrivals->end.calls, 0); /* P1: the last one is the last */
+    if (!(done->flags & GYRE_MORE)) {
+        note(loop, done, &arrivals->end);
         return;
     }
-    CHECK_EQ(done->flags, 0);
-    outcome->calls++;
-    outcome->order = ++completions;
-    outcome->result = done->result;
+    CHECK(done->result >= 0);
+    CHECK(arrivals->accepted < CONNECTIONS);
+    arrivals->fds[arrivals->accepted++] = (int)done->result;
+    if (arrivals->accepted == arrivals->pause_at)
+        CHECK_OK(gyre_op_pause(done->op));
+    if (arrivals->accepted == arrivals->cancel_at)
+        CHECK_OK(gyre_op_cancel(done->op));
 }
 
-static struct outcome none_yet(void)
+static void start_accept_many(gyre_loop loop, int fd, struct arrivals *arrivals)
 {
-    struct outcome outcome;
-    memset(&outcome, 0, sizeof outcome);
-    return outcome;
-}
-
-static void start_accept(gyre_loop loop, int fd, struct outcome *outcome)
-{
-    *outcome = none_yet();
-    CHECK_OK(gyre_op_accept(loop, fd, note, outcome, &outcome->op));
-    CHECK_EQ(outcome->calls, 0); /* P1: never inside the submit */
-}
-
-static void start_accept_many(gyre_loop loop, int fd, struct outcome *outcome)
-{
-    *outcome = none_yet();
-    CHECK_OK(gyre_op_accept_many(loop, fd, note, outcome, &outcome->op));
-    CHECK_EQ(outcome->calls + outcome->accepted, 0); /* P1 */
+    memset(arrivals, 0, sizeof *arrivals);
+    CHECK_OK(gyre_op_accept_many(loop, fd, arrive, arrivals, &arrivals->end.op));
+    CHECK_EQ(arrivals->end.calls + arrivals->accepted, 0); /* P1 */
 }
 
 static int start_connect(gyre_loop loop, int fd, const struct sockaddr_in *address, struct outcome *outcome)
@@ -111,27 +46,11 @@ static int start_connect(gyre_loop loop, int fd, const struct sockaddr_in *addre
     return gyre_op_connect(loop, fd, (const struct sockaddr *)address, sizeof *address, note, outcome, &outcome->op);
 }
 
-static int64_t result_of(gyre_loop loop, struct outcome *outcome)
-{
-    RUN_UNTIL(loop, outcome->calls > 0);
-    one_turn(loop);
-    CHECK_EQ(outcome->calls, 1); /* P1: exactly once */
-    CHECK_STATUS(gyre_op_cancel(outcome->op), GYRE_EHANDLE);
-    return outcome->result;
-}
-
-static void close_accepted(const struct outcome *outcome)
+static void close_accepted(const struct arrivals *arrivals)
 {
     int i;
-    for (i = 0; i < outcome->accepted; i++)
-        CHECK_SYS(close(outcome->fds[i]));
-}
-
-static int is_from(const struct sockaddr_in *peer, int client)
-{
-    struct sockaddr_in address = address_of(client);
-    return peer->sin_family == AF_INET && peer->sin_port == address.sin_port &&
-           peer->sin_addr.s_addr == address.sin_addr.s_addr;
+    for (i = 0; i < arrivals->accepted; i++)
+        CHECK_SYS(close(arrivals->fds[i]));
 }
 
 /* Whether the two descriptors are the ends of one connection. */
@@ -161,7 +80,7 @@ static void an_accept_tells_the_connection_and_the_peers_address(void)
         }
         accepted = (int)result_of(loop, &outcome);
         CHECK(accepted >= 0);
-        CHECK(is_from(&outcome.peers[0], client));
+        CHECK(is_from(&outcome.peer, client));
         CHECK(CHECK_SYS(fcntl(accepted, F_GETFL)) & O_NONBLOCK);
         CHECK(CHECK_SYS(fcntl(accepted, F_GETFD)) & FD_CLOEXEC);
         CHECK(are_connected(client, accepted));
@@ -188,7 +107,7 @@ static void accepts_are_served_first_in_first_out(void) /* P4 */
     RUN_UNTIL(loop, completions == MANY);
     for (i = 0; i < MANY; i++) {
         CHECK_EQ(outcomes[i].order, i + 1);
-        CHECK(is_from(&outcomes[i].peers[0], clients[i]));
+        CHECK(is_from(&outcomes[i].peer, clients[i]));
         CHECK_SYS(close((int)outcomes[i].result));
         CHECK_SYS(close(clients[i]));
     }
@@ -223,13 +142,14 @@ static void an_accept_on_what_does_not_listen_is_einval(void)
 {
     gyre_loop loop = open_loop();
     struct outcome outcome;
+    struct arrivals many;
     int ends[2];
     make_tcp_pair(ends);
     put_byte(ends[1]); /* readable, and yet no listener */
     start_accept(loop, ends[0], &outcome);
     CHECK_STATUS((int)result_of(loop, &outcome), -EINVAL);
-    start_accept_many(loop, ends[0], &outcome);
-    CHECK_STATUS((int)result_of(loop, &outcome), -EINVAL);
+    start_accept_many(loop, ends[0], &many);
+    CHECK_STATUS((int)result_of(loop, &many.end), -EINVAL);
     close_loop(loop);
     close_pair(ends);
 }
@@ -240,27 +160,27 @@ static void accept_many_tells_each_connection_until_it_is_cancelled(void)
 {
     gyre_loop loop = open_loop();
     struct sockaddr_in address;
-    struct outcome outcome;
+    struct arrivals many;
     int listener = make_listener(CONNECTIONS, &address), clients[50], i;
-    start_accept_many(loop, listener, &outcome);
+    start_accept_many(loop, listener, &many);
     for (i = 0; i < 50; i++) {
         clients[i] = make_client(&address);
         if (i % 10 == 0)
             one_turn(loop);
     }
-    RUN_UNTIL(loop, outcome.accepted == 50);
+    RUN_UNTIL(loop, many.accepted == 50);
     for (i = 0; i < 50; i++) {
-        CHECK(CHECK_SYS(fcntl(outcome.fds[i], F_GETFL)) & O_NONBLOCK);
-        CHECK(CHECK_SYS(fcntl(outcome.fds[i], F_GETFD)) & FD_CLOEXEC);
-        CHECK(are_connected(clients[i], outcome.fds[i])); /* in the order of the queue */
+        CHECK(CHECK_SYS(fcntl(many.fds[i], F_GETFL)) & O_NONBLOCK);
+        CHECK(CHECK_SYS(fcntl(many.fds[i], F_GETFD)) & FD_CLOEXEC);
+        CHECK(are_connected(clients[i], many.fds[i])); /* in the order of the queue */
         CHECK_SYS(close(clients[i]));
     }
-    CHECK_EQ(outcome.calls, 0);
+    CHECK_EQ(many.end.calls, 0);
     CHECK_EQ(gyre_loop_is_alive(loop), 1);
-    CHECK_OK(gyre_op_cancel(outcome.op));
-    CHECK_STATUS((int)result_of(loop, &outcome), -ECANCELED);
+    CHECK_OK(gyre_op_cancel(many.end.op));
+    CHECK_STATUS((int)result_of(loop, &many.end), -ECANCELED);
     CHECK_EQ(gyre_loop_is_alive(loop), 0);
-    close_accepted(&outcome);
+    close_accepted(&many);
     close_loop(loop);
     CHECK_SYS(close(listener));
 }
@@ -284,28 +204,28 @@ static void a_paused_accept_many_leaves_connections_to_the_kernel(void)
 {
     gyre_loop loop = open_loop();
     struct sockaddr_in address;
-    struct outcome outcome;
+    struct arrivals many;
     int listener = make_listener(8, &address), clients[6], i;
-    start_accept_many(loop, listener, &outcome);
-    outcome.pause_at = 2; /* in its callback, though more are ready */
+    start_accept_many(loop, listener, &many);
+    many.pause_at = 2; /* in its callback, though more are ready */
     for (i = 0; i < 6; i++)
         clients[i] = make_client(&address);
-    RUN_UNTIL(loop, outcome.accepted == 2);
+    RUN_UNTIL(loop, many.accepted == 2);
     let_pass(loop, GYRE_MS(2));
-    CHECK_EQ(outcome.accepted, 2);
-    CHECK_OK(gyre_op_pause(outcome.op)); /* a second time */
-    CHECK_OK(gyre_op_resume(outcome.op));
-    RUN_UNTIL(loop, outcome.accepted == 6);
+    CHECK_EQ(many.accepted, 2);
+    CHECK_OK(gyre_op_pause(many.end.op)); /* a second time */
+    CHECK_OK(gyre_op_resume(many.end.op));
+    RUN_UNTIL(loop, many.accepted == 6);
     for (i = 0; i < 6; i++)
-        CHECK(are_connected(clients[i], outcome.fds[i]));
-    CHECK_OK(gyre_op_resume(outcome.op)); /* one that is not paused */
-    CHECK_OK(gyre_op_pause(outcome.op));
-    CHECK_OK(gyre_op_cancel(outcome.op)); /* while it is paused */
-    CHECK_STATUS((int)result_of(loop, &outcome), -ECANCELED);
-    CHECK_STATUS(gyre_op_resume(outcome.op), GYRE_EHANDLE);
+        CHECK(are_connected(clients[i], many.fds[i]));
+    CHECK_OK(gyre_op_resume(many.end.op)); /* one that is not paused */
+    CHECK_OK(gyre_op_pause(many.end.op));
+    CHECK_OK(gyre_op_cancel(many.end.op)); /* while it is paused */
+    CHECK_STATUS((int)result_of(loop, &many.end), -ECANCELED);
+    CHECK_STATUS(gyre_op_resume(many.end.op), GYRE_EHANDLE);
     for (i = 0; i < 6; i++)
         CHECK_SYS(close(clients[i]));
-    close_accepted(&outcome);
+    close_accepted(&many);
     close_loop(loop);
     CHECK_SYS(close(listener));
 }
@@ -314,15 +234,16 @@ static void accept_many_cancelled_in_its_callback_takes_no_more(void)
 {
     gyre_loop loop = open_loop();
     struct sockaddr_in address;
-    struct outcome outcome, rest;
+    struct arrivals many;
+    struct outcome rest;
     int listener = make_listener(8, &address), clients[4], i;
     for (i = 0; i < 4; i++)
         clients[i] = make_client(&address);
-    start_accept_many(loop, listener, &outcome);
-    outcome.cancel_at = 2;
-    CHECK_STATUS((int)result_of(loop, &outcome), -ECANCELED);
-    CHECK(outcome.accepted >= 2); /* an engine may have taken more before; all of them are told */
-    for (i = outcome.accepted; i < 4; i++) {
+    start_accept_many(loop, listener, &many);
+    many.cancel_at = 2;
+    CHECK_STATUS((int)result_of(loop, &many.end), -ECANCELED);
+    CHECK(many.accepted >= 2); /* an engine may have taken more before; all of them are told */
+    for (i = many.accepted; i < 4; i++) {
         start_accept(loop, listener, &rest);
         CHECK(result_of(loop, &rest) >= 0);
         CHECK(are_connected(clients[i], (int)rest.result));
@@ -330,7 +251,7 @@ static void accept_many_cancelled_in_its_callback_takes_no_more(void)
     }
     for (i = 0; i < 4; i++)
         CHECK_SYS(close(clients[i]));
-    close_accepted(&outcome);
+    close_accepted(&many);
     close_loop(loop);
     CHECK_SYS(close(listener));
 }
@@ -349,7 +270,8 @@ static void accept_many_ends_when_descriptors_run_out_and_loses_no_connection(vo
 {
     gyre_loop loop = open_loop();
     struct sockaddr_in address;
-    struct outcome outcome, single;
+    struct arrivals many;
+    struct outcome single;
     struct rlimit before, limit;
     int listener, clients[4], i;
     if (check_small()) { /* valgrind takes the connection, and drops it when it finds the number above the limit */
@@ -357,28 +279,30 @@ static void accept_many_ends_when_descriptors_run_out_and_loses_no_connection(vo
         return;
     }
     listener = make_listener(8, &address);
-    one_turn(loop); /* which may open descriptors of its own */
+    start_accept_many(loop, listener, &many); /* the engine may open descriptors of its own */
+    CHECK_OK(gyre_op_cancel(many.end.op));
+    CHECK_STATUS((int)result_of(loop, &many.end), -ECANCELED);
     for (i = 0; i < 4; i++)
         clients[i] = make_client(&address);
-    start_accept_many(loop, listener, &outcome);
     CHECK_SYS(getrlimit(RLIMIT_NOFILE, &before));
     limit = before;
     limit.rlim_cur = room_for_two();
     CHECK_SYS(setrlimit(RLIMIT_NOFILE, &limit));
-    CHECK_STATUS((int)result_of(loop, &outcome), -EMFILE);
-    CHECK_EQ(outcome.accepted, 2);
+    start_accept_many(loop, listener, &many);
+    CHECK_STATUS((int)result_of(loop, &many.end), -EMFILE);
+    CHECK_EQ(many.accepted, 2);
     start_accept(loop, listener, &single);
     CHECK_STATUS((int)result_of(loop, &single), -EMFILE);
     CHECK_SYS(setrlimit(RLIMIT_NOFILE, &before));
-    close_accepted(&outcome);
+    close_accepted(&many);
     if (!check_small()) { /* valgrind's own limit comes too late: it takes the connection and drops it */
-        start_accept_many(loop, listener, &outcome); /* those that had no room are in the queue still */
-        RUN_UNTIL(loop, outcome.accepted == 2);
+        start_accept_many(loop, listener, &many); /* those that had no room are in the queue still */
+        RUN_UNTIL(loop, many.accepted == 2);
         for (i = 0; i < 2; i++)
-            CHECK(are_connected(clients[i + 2], outcome.fds[i]));
-        CHECK_OK(gyre_op_cancel(outcome.op));
-        CHECK_STATUS((int)result_of(loop, &outcome), -ECANCELED);
-        close_accepted(&outcome);
+            CHECK(are_connected(clients[i + 2], many.fds[i]));
+        CHECK_OK(gyre_op_cancel(many.end.op));
+        CHECK_STATUS((int)result_of(loop, &many.end), -ECANCELED);
+        close_accepted(&many);
     }
     close_loop(loop);
     for (i = 0; i < 4; i++)
@@ -390,13 +314,14 @@ static void other_accepts_beside_accept_many_are_busy(void) /* P4 */
 {
     gyre_loop loop = open_loop();
     struct sockaddr_in address;
-    struct outcome many, single, refused = none_yet();
+    struct arrivals many;
+    struct outcome single, refused = none_yet();
     int listener = make_listener(8, &address), client;
     start_accept_many(loop, listener, &many);
     CHECK_STATUS(gyre_op_accept(loop, listener, note, &refused, &refused.op), -EBUSY);
     CHECK_STATUS(gyre_op_accept_many(loop, listener, note, &refused, &refused.op), -EBUSY);
-    CHECK_OK(gyre_op_cancel(many.op));
-    CHECK_STATUS((int)result_of(loop, &many), -ECANCELED);
+    CHECK_OK(gyre_op_cancel(many.end.op));
+    CHECK_STATUS((int)result_of(loop, &many.end), -ECANCELED);
     start_accept(loop, listener, &single);
     CHECK_STATUS(gyre_op_accept_many(loop, listener, note, &refused, &refused.op), -EBUSY);
     client = make_client(&address);
@@ -413,15 +338,16 @@ static void closing_the_listener_ends_accept_many_first(void) /* P6 */
 {
     gyre_loop loop = open_loop();
     struct sockaddr_in address;
-    struct outcome many, closed = none_yet();
+    struct arrivals many;
+    struct outcome closed = none_yet();
     int listener = make_listener(8, &address);
     start_accept_many(loop, listener, &many);
     one_turn(loop);
     completions = 0;
     CHECK_OK(gyre_op_close_fd(loop, listener, note, &closed, &closed.op));
     CHECK_EQ(result_of(loop, &closed), 0);
-    CHECK_STATUS((int)many.result, -ECANCELED);
-    CHECK(many.order < closed.order);
+    CHECK_STATUS((int)many.end.result, -ECANCELED);
+    CHECK(many.end.order < closed.order);
     CHECK_EQ(fcntl(listener, F_GETFD), -1);
     close_loop(loop);
 }
@@ -444,7 +370,7 @@ static void a_connect_completes_with_0_when_it_is_connected(void)
     CHECK_EQ(connected.calls, 0); /* P1 */
     CHECK_EQ(result_of(loop, &connected), 0);
     CHECK(result_of(loop, &accepted) >= 0);
-    CHECK(is_from(&accepted.peers[0], fd));
+    CHECK(is_from(&accepted.peer, fd));
     CHECK(are_connected(fd, (int)accepted.result));
     CHECK_SYS(close((int)accepted.result));
     CHECK_SYS(close(fd));

@@ -1,99 +1,11 @@
-/* operation_cancel.c: the end of operations before their time: by cancel, deadline, close of the descriptor, close
- * of the loop. P1 to P7 are the clauses of the contract of operations. */
+/* operation_cancel.c: the end of operations before their time: by cancel, deadline, close of the descriptor, close of
+ * the loop. */
 #define _GNU_SOURCE
-#include "fixtures.h"
+#include "operation.h"
 
 #include <poll.h>
 #include <sched.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
-
-/* What came of an operation. */
-struct outcome {
-    gyre_op op;
-    int calls;
-    int order; /* the how-many-eth completion of all it was */
-    int64_t result;
-};
-
-static int completions; /* of all outcomes */
-
-static void note(gyre_loop loop, const gyre_completion *done, void *user_data)
-{
-    struct outcome *outcome = (struct outcome *)user_data;
-    (void)loop;
-    CHECK_EQ(done->op.bits, outcome->op.bits);
-    CHECK_EQ(done->flags, 0);
-    outcome->calls++;
-    outcome->order = ++completions;
-    outcome->result = done->result;
-}
-
-static void start_recv(gyre_loop loop, int fd, void *buf, size_t len, struct outcome *outcome)
-{
-    memset(outcome, 0, sizeof *outcome);
-    CHECK_OK(gyre_op_recv(loop, fd, buf, len, 0, note, outcome, &outcome->op));
-    CHECK_EQ(outcome->calls, 0); /* P1: never inside the submit */
-}
-
-static void start_send(gyre_loop loop, int fd, const void *buf, size_t len, int flags, struct outcome *outcome)
-{
-    memset(outcome, 0, sizeof *outcome);
-    CHECK_OK(gyre_op_send(loop, fd, buf, len, flags, note, outcome, &outcome->op));
-    CHECK_EQ(outcome->calls, 0); /* P1 */
-}
-
-static void start_read(gyre_loop loop, int fd, void *buf, size_t len, int64_t offset, struct outcome *outcome)
-{
-    memset(outcome, 0, sizeof *outcome);
-    CHECK_OK(gyre_op_read(loop, fd, buf, len, offset, note, outcome, &outcome->op));
-    CHECK_EQ(outcome->calls, 0); /* P1 */
-}
-
-static void start_sleep(gyre_loop loop, uint64_t delay, struct outcome *outcome)
-{
-    memset(outcome, 0, sizeof *outcome);
-    CHECK_OK(gyre_op_sleep(loop, delay, note, outcome, &outcome->op));
-    CHECK_EQ(outcome->calls, 0); /* P1 */
-}
-
-static void start_close(gyre_loop loop, int fd, struct outcome *outcome)
-{
-    memset(outcome, 0, sizeof *outcome);
-    CHECK_OK(gyre_op_close_fd(loop, fd, note, outcome, &outcome->op));
-    CHECK_EQ(outcome->calls, 0); /* P1 */
-}
-
-static int64_t result_of(gyre_loop loop, struct outcome *outcome)
-{
-    RUN_UNTIL(loop, outcome->calls > 0);
-    one_turn(loop);
-    CHECK_EQ(outcome->calls, 1); /* P1: exactly once */
-    CHECK_STATUS(gyre_op_cancel(outcome->op), GYRE_EHANDLE);
-    CHECK_STATUS(gyre_op_timeout(outcome->op, 1), GYRE_EHANDLE);
-    return outcome->result;
-}
-
-static void put(int fd, const char *text)
-{
-    CHECK_EQ(write(fd, text, strlen(text)), (ssize_t)strlen(text));
-}
-
-static int bytes_in(int fd)
-{
-    int bytes = 0;
-    CHECK_SYS(ioctl(fd, FIONREAD, &bytes));
-    return bytes;
-}
-
-static int make_file(size_t len)
-{
-    char name[] = "/tmp/gyre-test-XXXXXX";
-    int fd = (int)CHECK_SYS(mkstemp(name));
-    CHECK_SYS(unlink(name));
-    CHECK_SYS(ftruncate(fd, (off_t)len));
-    return fd;
-}
 
 /* ---- cancel, in each state ---- */
 
@@ -514,7 +426,7 @@ static void a_deadline_covers_a_whole_receive_of_many(void)
     uint64_t begin = check_now();
     int ends[2], pieces = 0;
     make_socketpair(ends);
-    memset(&outcome, 0, sizeof outcome);
+    outcome = none_yet();
     CHECK_OK(gyre_op_recv_many(loop, ends[0], finish, &outcome, &outcome.op));
     CHECK_OK(gyre_op_timeout(outcome.op, GYRE_MS(20)));
     while (outcome.calls == 0) { /* pieces that go on coming do not put it off */
@@ -604,7 +516,7 @@ static void a_close_comes_after_what_was_pending_and_the_peer_sees_the_end(void)
         start_close(loop, ends[0], &close_outcome);
         CHECK_STATUS(gyre_op_cancel(close_outcome.op), -EALREADY);
         CHECK_STATUS(gyre_op_timeout(close_outcome.op, 1), -EINVAL);
-        memset(&refused, 0, sizeof refused);
+        refused = none_yet();
         CHECK_STATUS(gyre_op_recv(loop, ends[0], buf[0], 8, 0, note, &refused, &refused.op), -EBADF);
         CHECK_STATUS(gyre_op_send(loop, ends[0], buf[0], 8, 0, note, &refused, &refused.op), -EBADF);
         CHECK_STATUS(gyre_op_accept(loop, ends[0], note, &refused, &refused.op), -EBADF);
@@ -630,6 +542,51 @@ static void a_close_comes_after_what_was_pending_and_the_peer_sees_the_end(void)
         CHECK_EQ(refused.calls, 0);
         close_loop(loop);
         CHECK_SYS(close(ends[1]));
+    }
+}
+
+static void note_many(gyre_loop loop, const gyre_completion *done, void *user_data)
+{
+    if (!(done->flags & GYRE_MORE))
+        note(loop, done, user_data);
+}
+
+/* An engine in which the receive holds the socket must let go of it, or the peer would hear of the close with the end of
+ * the process. */
+static void a_close_ends_the_stream_for_the_peer_while_a_receive_waits(void) /* P6 */
+{
+    int tcp, many;
+    for (tcp = 0; tcp < 2; tcp++) {
+        for (many = 0; many < 2; many++) {
+            gyre_loop loop = open_loop();
+            struct outcome pending = none_yet(), closed;
+            struct pollfd readable;
+            char buf[8], byte;
+            int ends[2];
+            if (tcp)
+                make_tcp_pair(ends);
+            else
+                make_socketpair(ends);
+            memset(buf, '-', sizeof buf);
+            if (many)
+                CHECK_OK(gyre_op_recv_many(loop, ends[0], note_many, &pending, &pending.op));
+            else
+                start_recv(loop, ends[0], buf, sizeof buf, &pending);
+            let_pass(loop, GYRE_MS(1)); /* it waits where it is to wait */
+            completions = 0;
+            start_close(loop, ends[0], &closed);
+            CHECK_EQ(result_of(loop, &closed), 0);
+            readable.fd = ends[1];
+            readable.events = POLLIN;
+            CHECK_EQ(poll(&readable, 1, 5000), 1);
+            CHECK_EQ(read(ends[1], &byte, 1), 0);
+            CHECK_EQ(pending.calls, 1); /* P1 */
+            CHECK_STATUS((int)pending.result, -ECANCELED);
+            CHECK(pending.order < closed.order);
+            CHECK_EQ(memcmp(buf, "--------", 8), 0);
+            close_loop(loop);
+            CHECK_SYS(close(ends[1]));
+        }
     }
 }
 
@@ -660,7 +617,7 @@ static void a_watched_descriptor_is_not_closed(void)
     make_socketpair(ends);
     io = watch(loop, ends[0], GYRE_READ, &ear);
     start_recv(loop, ends[0], buf, sizeof buf, &pending);
-    memset(&outcome, 0, sizeof outcome);
+    outcome = none_yet();
     CHECK_STATUS(gyre_op_close_fd(loop, ends[0], note, &outcome, &outcome.op), -EBUSY);
     CHECK_OK(gyre_io_set(io, 0)); /* a paused watcher is one too */
     CHECK_STATUS(gyre_op_close_fd(loop, ends[0], note, &outcome, &outcome.op), -EBUSY);
@@ -718,8 +675,7 @@ static void a_queued_write_never_reaches_the_next_file_with_the_number(void)
         int fd = make_file(0), keeper = (int)CHECK_SYS(dup(fd)), next;
         CHECK_OK(gyre_loop_open(&options, &loop));
         for (i = 0; i < WRITES; i++) {
-            memset(&writes[i], 0, sizeof writes[i]);
-            CHECK_OK(gyre_op_write(loop, fd, data, LENGTH, (int64_t)i * LENGTH, note, &writes[i], &writes[i].op));
+            start_write(loop, fd, data, LENGTH, (int64_t)i * LENGTH, &writes[i]);
         }
         completions = 0;
         start_close(loop, fd, &outcome);
@@ -784,12 +740,7 @@ static void closing_the_loop_tells_each_operation_once(void)
     make_socketpair(out);
     make_socketpair(many);
     make_socketpair(last);
-    memset(&address, 0, sizeof address);
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    listener = (int)CHECK_SYS(socket(AF_INET, SOCK_STREAM, 0));
-    CHECK_SYS(bind(listener, (struct sockaddr *)&address, sizeof address));
-    CHECK_SYS(listen(listener, 1));
+    listener = make_listener(1, &address);
 #define ARGUMENTS(which) check_closing, &outcomes[which], &outcomes[which].op
     CHECK_OK(gyre_op_recv(loop, ends[0], buf[RECV], 8, 0, ARGUMENTS(RECV)));
     CHECK_OK(gyre_op_recv(loop, ends[0], buf[QUEUED], 8, 0, ARGUMENTS(QUEUED)));
@@ -988,6 +939,7 @@ int main(void)
     RUN(sleeps_complete_in_the_order_of_their_ends_and_not_before);
     RUN(a_sleep_is_cancelled_and_has_no_deadline);
     RUN(a_close_comes_after_what_was_pending_and_the_peer_sees_the_end);
+    RUN(a_close_ends_the_stream_for_the_peer_while_a_receive_waits);
     RUN(a_close_with_nothing_pending_completes_too);
     RUN(a_watched_descriptor_is_not_closed);
     RUN(the_number_of_a_closed_descriptor_serves_its_next_file);

@@ -1,60 +1,10 @@
-/* operation_file.c: operations on files. P1 to P7 are the clauses of the contract of operations. */
+/* operation_file.c: operations on files. */
 #define _GNU_SOURCE
-#include "fixtures.h"
+#include "operation.h"
 
 #include <limits.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-
-/* What came of an operation. */
-struct outcome {
-    gyre_op op;
-    int calls;
-    int order; /* the how-many-eth completion of all it was */
-    int64_t result;
-};
-
-static int completions; /* of all outcomes */
-
-static void note(gyre_loop loop, const gyre_completion *done, void *user_data)
-{
-    struct outcome *outcome = (struct outcome *)user_data;
-    (void)loop;
-    CHECK_EQ(done->op.bits, outcome->op.bits);
-    CHECK_EQ(done->flags, 0);
-    outcome->calls++;
-    outcome->order = ++completions;
-    outcome->result = done->result;
-}
-
-static struct outcome none_yet(void)
-{
-    struct outcome outcome;
-    memset(&outcome, 0, sizeof outcome);
-    return outcome;
-}
-
-static void start_read(gyre_loop loop, int fd, void *buf, size_t len, int64_t offset, struct outcome *outcome)
-{
-    *outcome = none_yet();
-    CHECK_OK(gyre_op_read(loop, fd, buf, len, offset, note, outcome, &outcome->op));
-    CHECK_EQ(outcome->calls, 0); /* P1: never inside the submit */
-}
-
-static void start_write(gyre_loop loop, int fd, const void *buf, size_t len, int64_t offset, struct outcome *outcome)
-{
-    *outcome = none_yet();
-    CHECK_OK(gyre_op_write(loop, fd, buf, len, offset, note, outcome, &outcome->op));
-    CHECK_EQ(outcome->calls, 0); /* P1 */
-}
-
-static int64_t result_of(gyre_loop loop, struct outcome *outcome)
-{
-    RUN_UNTIL(loop, outcome->calls > 0);
-    one_turn(loop);
-    CHECK_EQ(outcome->calls, 1); /* P1: exactly once */
-    return outcome->result;
-}
 
 static int64_t read_now(gyre_loop loop, int fd, void *buf, size_t len, int64_t offset)
 {
@@ -70,15 +20,6 @@ static int64_t write_now(gyre_loop loop, int fd, const void *buf, size_t len, in
     return result_of(loop, &outcome);
 }
 
-/* A file without a name: it is gone when it is closed. */
-static int make_file(void)
-{
-    char name[] = "/tmp/gyre-test-XXXXXX";
-    int fd = (int)CHECK_SYS(mkstemp(name));
-    CHECK_SYS(unlink(name));
-    return fd;
-}
-
 /* The same file by another descriptor. */
 static int reopen(int fd, int flags)
 {
@@ -87,28 +28,12 @@ static int reopen(int fd, int flags)
     return (int)CHECK_SYS(open(name, flags | O_CLOEXEC));
 }
 
-static unsigned char pattern(size_t at)
-{
-    return (unsigned char)(at * 131 + at / 4096 * 7);
-}
-
-static void fill_with_pattern(int fd, size_t len)
-{
-    unsigned char *data = (unsigned char *)malloc(len);
-    size_t i;
-    CHECK(data != NULL);
-    for (i = 0; i < len; i++)
-        data[i] = pattern(i);
-    CHECK_EQ(pwrite(fd, data, len, 0), (ssize_t)len);
-    free(data);
-}
-
 /* ---- reads and writes ---- */
 
 static void a_read_and_a_write_take_place_at_their_offset(void)
 {
     gyre_loop loop = open_loop();
-    int fd = make_file();
+    int fd = make_file(0);
     char buf[16];
     CHECK_EQ(write_now(loop, fd, "0123456789", 10, 0), 10);
     CHECK_EQ(write_now(loop, fd, "ab", 2, 4), 2);
@@ -124,7 +49,7 @@ static void pieces_are_read_and_written_in_turn(void)
 {
     gyre_loop loop = open_loop();
     struct outcome outcome = none_yet();
-    int fd = make_file();
+    int fd = make_file(0);
     char first[3], last[8];
     struct iovec out[3] = {{(void *)"abc", 3}, {NULL, 0}, {(void *)"defgh", 5}};
     struct iovec in[2];
@@ -154,7 +79,7 @@ static void offsets_above_4_gib_are_kept(void)
 {
     static const int64_t offsets[] = {((int64_t)1 << 32) - 3, ((int64_t)1 << 32) + 5, ((int64_t)5 << 30) + 12345};
     gyre_loop loop = open_loop();
-    int fd = make_file(), i;
+    int fd = make_file(0), i;
     char buf[8];
     for (i = 0; i < 3; i++) {
         char text[8] = "number ";
@@ -176,7 +101,7 @@ static void offsets_above_4_gib_are_kept(void)
 static void the_end_of_a_file_is_0_and_a_read_across_it_short(void)
 {
     gyre_loop loop = open_loop();
-    int fd = make_file();
+    int fd = make_file(0);
     char buf[8];
     CHECK_EQ(read_now(loop, fd, buf, sizeof buf, 0), 0);
     CHECK_EQ(read_now(loop, fd, buf, sizeof buf, GYRE_NO_OFFSET), 0);
@@ -194,7 +119,7 @@ static void operations_at_the_file_position_follow_each_other(void) /* P4 */
     gyre_loop loop = open_loop();
     struct outcome outcomes[MANY];
     unsigned char data[MANY], taken[MANY];
-    int fd = make_file(), i;
+    int fd = make_file(0), i;
     completions = 0;
     for (i = 0; i < MANY; i++) {
         data[i] = (unsigned char)i;
@@ -224,7 +149,7 @@ static void a_failed_operation_at_the_file_position_leaves_those_behind_it_in_pl
 {
     gyre_loop loop = open_loop();
     struct outcome first, second, third;
-    int fd = make_file(), reader;
+    int fd = make_file(0), reader;
     char buf[2][4];
     fill_with_pattern(fd, 8);
     reader = reopen(fd, O_RDONLY);
@@ -246,7 +171,7 @@ static void a_thousand_reads_in_flight_have_the_right_data(void)
     static struct outcome outcomes[READS];
     static unsigned char bufs[READS][LENGTH];
     gyre_loop loop = open_loop();
-    int fd = make_file(), i, round;
+    int fd = make_file(0), i, round;
     size_t at;
     fill_with_pattern(fd, READS * LENGTH);
     for (round = 0; round < (check_small() ? 1 : 4); round++) {
@@ -276,7 +201,7 @@ static void a_thousand_writes_in_flight_all_arrive(void)
     static struct outcome outcomes[WRITES];
     static unsigned char data[WRITES * LENGTH], found[WRITES * LENGTH];
     gyre_loop loop = open_loop();
-    int fd = make_file(), i;
+    int fd = make_file(0), i;
     size_t at;
     for (at = 0; at < sizeof data; at++)
         data[at] = pattern(at);
@@ -307,7 +232,7 @@ static void lengths_of_2_gib_and_more_are_taken_and_may_be_short(void)
                                  -1, 0);
     CHECK(area != MAP_FAILED);
     loop = open_loop();
-    fd = make_file();
+    fd = make_file(0);
     fill_with_pattern(fd, 100000);
     null = (int)CHECK_SYS(open("/dev/null", O_WRONLY | O_CLOEXEC));
     for (i = 0; i < 3; i++) {
@@ -331,7 +256,7 @@ static void reads_of_a_file_go_on_beside_25_idle_receives(void)
     gyre_loop loop = open_loop();
     struct outcome idle[IDLE], reads[READS];
     char bytes[IDLE], buf[READS][16];
-    int ends[IDLE][2], fd = make_file(), i;
+    int ends[IDLE][2], fd = make_file(0), i;
     fill_with_pattern(fd, READS * 16);
     for (i = 0; i < IDLE; i++) {
         idle[i] = none_yet();
@@ -369,7 +294,7 @@ static void fsync_completes_with_0_for_data_alone_and_for_all(void)
     static const uint32_t wrong[] = {2, 4, 0x80000000u, UINT32_MAX};
     gyre_loop loop = open_loop();
     struct outcome outcome = none_yet();
-    int fd = make_file(), ends[2];
+    int fd = make_file(0), ends[2];
     size_t i;
     CHECK_EQ(write_now(loop, fd, "data", 4, 0), 4);
     CHECK_OK(gyre_op_fsync(loop, fd, 0, note, &outcome, &outcome.op));
@@ -394,7 +319,7 @@ static void fsync_completes_with_0_for_data_alone_and_for_all(void)
 static void a_file_opened_for_the_other_direction_is_ebadf(void)
 {
     gyre_loop loop = open_loop();
-    int fd = make_file(), reader = reopen(fd, O_RDONLY), writer = reopen(fd, O_WRONLY);
+    int fd = make_file(0), reader = reopen(fd, O_RDONLY), writer = reopen(fd, O_WRONLY);
     char buf[4] = "";
     CHECK_STATUS((int)write_now(loop, reader, buf, 4, 0), -EBADF);
     CHECK_STATUS((int)write_now(loop, reader, buf, 4, GYRE_NO_OFFSET), -EBADF);
@@ -432,7 +357,7 @@ static void a_file_above_the_limit_is_short_and_then_efbig(void)
 {
     struct rlimit before, limit;
     gyre_loop loop = open_loop();
-    int fd = make_file();
+    int fd = make_file(0);
     char data[100];
     memset(data, 'x', sizeof data);
     CHECK(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
@@ -455,7 +380,7 @@ static void offsets_that_cannot_be_are_refused_at_the_submit(void)
     static const int64_t negative[] = {-2, -4096, INT64_MIN};
     gyre_loop loop = open_loop();
     struct outcome outcome = none_yet();
-    int fd = make_file(), pipes[2], sockets[2], i;
+    int fd = make_file(0), pipes[2], sockets[2], i;
     char buf[4] = "";
     struct iovec piece = {buf, sizeof buf};
     make_pipe(pipes);
@@ -488,7 +413,7 @@ static void piece_counts_that_cannot_be_are_refused_at_the_submit(void)
     static char bytes[IOV_MAX];
     gyre_loop loop = open_loop();
     struct outcome outcome = none_yet();
-    int fd = make_file(), i;
+    int fd = make_file(0), i;
     for (i = 0; i < 4; i++) {
         CHECK_STATUS(gyre_op_readv(loop, fd, pieces, wrong[i], 0, note, &outcome, &outcome.op), -EINVAL);
         CHECK_STATUS(gyre_op_writev(loop, fd, pieces, wrong[i], 0, note, &outcome, &outcome.op), -EINVAL);
@@ -513,7 +438,7 @@ static void a_buffer_that_is_not_there_is_efault(void)
     if (check_small())
         return; /* valgrind takes it for a mistake, and is right */
     loop = open_loop();
-    fd = make_file();
+    fd = make_file(0);
     fill_with_pattern(fd, 100);
     nowhere = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK(nowhere != MAP_FAILED);
@@ -532,7 +457,7 @@ static void op_capacity_is_exact_and_a_full_loop_takes_nothing(void)
     gyre_loop_options options = default_options();
     gyre_loop loop;
     struct outcome outcomes[CAPACITY], refused = none_yet();
-    int ends[2], fd = make_file(), i;
+    int ends[2], fd = make_file(0), i;
     char bytes[CAPACITY], extra = '-';
     options.op_capacity = CAPACITY;
     CHECK_OK(gyre_loop_open(&options, &loop));
@@ -577,7 +502,7 @@ static void an_operation_needs_no_handle(void)
 {
     static int first = 0, second = 1, third = 2;
     gyre_loop loop = open_loop();
-    int fd = make_file();
+    int fd = make_file(0);
     char buf[4];
     memset(kept, 0, sizeof kept);
     CHECK_OK(gyre_op_write(loop, fd, "data", 4, 0, keep_nothing, &first, NULL));

@@ -1,22 +1,14 @@
-/* operation_many.c: gyre_op_recv_many and the library's buffers. P1 to P7 are the clauses of the contract of
- * operations. */
+/* operation_many.c: gyre_op_recv_many and the library's buffers. */
 #define _GNU_SOURCE
-#include "fixtures.h"
-
-static unsigned char pattern(size_t at)
-{
-    return (unsigned char)(at * 131 + at / 4096 * 7);
-}
+#include "operation.h"
 
 enum { HELD = 8 };
 
 /* Takes what a receive of many brings. */
 struct taker {
-    gyre_op op;
+    struct outcome end;
     size_t total; /* bytes, each checked */
     int pieces;
-    int calls; /* without GYRE_MORE */
-    int64_t result;
     size_t largest;
     int hold; /* so many buffers to be held, from the first on */
     int held;
@@ -31,12 +23,10 @@ static void take(gyre_loop loop, const gyre_completion *done, void *user_data)
     struct taker *taker = (struct taker *)user_data;
     const unsigned char *bytes = (const unsigned char *)done->buf;
     size_t i;
-    (void)loop;
-    CHECK_EQ(done->op.bits, taker->op.bits);
-    CHECK_EQ(taker->calls, 0); /* P1: the last one is the last */
+    CHECK_EQ(done->op.bits, taker->end.op.bits);
+    CHECK_EQ(taker->end.calls, 0); /* P1: the last one is the last */
     if (!(done->flags & GYRE_MORE)) {
-        taker->calls++;
-        taker->result = done->result;
+        note(loop, done, &taker->end);
         return;
     }
     CHECK(done->result > 0);
@@ -60,7 +50,7 @@ static void take(gyre_loop loop, const gyre_completion *done, void *user_data)
         CHECK_OK(gyre_op_cancel(done->op));
 }
 
-static struct taker none_yet(void)
+static struct taker nothing_taken(void)
 {
     struct taker taker;
     memset(&taker, 0, sizeof taker);
@@ -69,17 +59,8 @@ static struct taker none_yet(void)
 
 static void start(gyre_loop loop, int fd, struct taker *taker)
 {
-    CHECK_OK(gyre_op_recv_many(loop, fd, take, taker, &taker->op));
-    CHECK_EQ(taker->pieces + taker->calls, 0); /* P1: never inside the submit */
-}
-
-static int64_t result_of(gyre_loop loop, struct taker *taker)
-{
-    RUN_UNTIL(loop, taker->calls > 0);
-    one_turn(loop);
-    CHECK_EQ(taker->calls, 1); /* P1: finally once */
-    CHECK_STATUS(gyre_op_cancel(taker->op), GYRE_EHANDLE);
-    return taker->result;
+    CHECK_OK(gyre_op_recv_many(loop, fd, take, taker, &taker->end.op));
+    CHECK_EQ(taker->pieces + taker->end.calls, 0); /* P1: never inside the submit */
 }
 
 /* What was held is as it came. */
@@ -91,7 +72,7 @@ static void check_held(const struct taker *taker, int which)
 }
 
 /* Puts the next bytes of the pattern into a stream. */
-static void put(int fd, size_t *place, size_t len)
+static void put_pattern(int fd, size_t *place, size_t len)
 {
     unsigned char bytes[4096];
     while (len > 0) {
@@ -127,7 +108,7 @@ static void *write_stream(void *argument)
     size_t place = 0, part = 1;
     while (place < stream->len) { /* parts of all sizes */
         part = part * 7 % 30011;
-        put(stream->fd, &place, part < stream->len - place ? part : stream->len - place);
+        put_pattern(stream->fd, &place, part < stream->len - place ? part : stream->len - place);
     }
     CHECK_SYS(close(stream->fd));
     return NULL;
@@ -138,7 +119,7 @@ static void a_stream_of_4_mib_comes_whole_and_in_order_and_ends_with_0(void)
     int tcp;
     for (tcp = 0; tcp < 2; tcp++) {
         gyre_loop loop = tcp ? open_loop() : open_loop_with_buffers(1000, 3);
-        struct taker taker = none_yet();
+        struct taker taker = nothing_taken();
         struct stream stream;
         pthread_t thread;
         int ends[2];
@@ -150,7 +131,7 @@ static void a_stream_of_4_mib_comes_whole_and_in_order_and_ends_with_0(void)
         stream.len = 4 * 1024 * 1024 / (check_small() ? 8 : 1);
         start(loop, ends[0], &taker);
         thread = check_thread(write_stream, &stream);
-        CHECK_EQ(result_of(loop, &taker), 0);
+        CHECK_EQ(result_of(loop, &taker.end), 0);
         CHECK_EQ(taker.total, stream.len);
         CHECK(taker.largest <= (tcp ? 16384u : 1000u)); /* the options' size, and its default */
         check_join(thread);
@@ -164,16 +145,16 @@ static void an_error_is_the_last_completion(void)
 {
     struct linger at_once = {1, 0};
     gyre_loop loop = open_loop();
-    struct taker taker = none_yet();
+    struct taker taker = nothing_taken();
     size_t place = 0;
     int ends[2];
     make_tcp_pair(ends);
     start(loop, ends[0], &taker);
-    put(ends[1], &place, 100);
+    put_pattern(ends[1], &place, 100);
     RUN_UNTIL(loop, taker.total == 100);
     CHECK_SYS(setsockopt(ends[1], SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once));
     CHECK_SYS(close(ends[1]));
-    CHECK_STATUS((int)result_of(loop, &taker), -ECONNRESET);
+    CHECK_STATUS((int)result_of(loop, &taker.end), -ECONNRESET);
     close_loop(loop);
     CHECK_SYS(close(ends[0]));
 }
@@ -181,12 +162,12 @@ static void an_error_is_the_last_completion(void)
 static void what_is_no_socket_is_enotsock(void)
 {
     gyre_loop loop = open_loop();
-    struct taker taker = none_yet();
+    struct taker taker = nothing_taken();
     int ends[2];
     make_pipe(ends);
     put_byte(ends[1]);
     start(loop, ends[0], &taker);
-    CHECK_STATUS((int)result_of(loop, &taker), -ENOTSOCK);
+    CHECK_STATUS((int)result_of(loop, &taker.end), -ENOTSOCK);
     close_loop(loop);
     close_pair(ends);
 }
@@ -194,7 +175,7 @@ static void what_is_no_socket_is_enotsock(void)
 static void other_receives_beside_it_are_busy_and_sends_are_not(void) /* P4 */
 {
     gyre_loop loop = open_loop();
-    struct taker taker = none_yet(), refused = none_yet(), single = none_yet();
+    struct taker taker = nothing_taken(), refused = nothing_taken(), single = nothing_taken();
     struct msghdr message;
     struct iovec piece;
     size_t place = 0;
@@ -207,24 +188,24 @@ static void other_receives_beside_it_are_busy_and_sends_are_not(void) /* P4 */
     message.msg_iov = &piece;
     message.msg_iovlen = 1;
     start(loop, ends[0], &taker);
-    CHECK_STATUS(gyre_op_recv(loop, ends[0], buf, 8, 0, take, &refused, &refused.op), -EBUSY);
-    CHECK_STATUS(gyre_op_recvmsg(loop, ends[0], &message, 0, take, &refused, &refused.op), -EBUSY);
-    CHECK_STATUS(gyre_op_read(loop, ends[0], buf, 8, GYRE_NO_OFFSET, take, &refused, &refused.op), -EBUSY);
-    CHECK_STATUS(gyre_op_readv(loop, ends[0], &piece, 1, GYRE_NO_OFFSET, take, &refused, &refused.op), -EBUSY);
-    CHECK_STATUS(gyre_op_recv_many(loop, ends[0], take, &refused, &refused.op), -EBUSY);
-    CHECK_OK(gyre_op_send(loop, ends[0], buf, 8, 0, take, &single, &single.op));
-    CHECK_EQ(result_of(loop, &single), 8);
-    put(ends[1], &place, 10);
+    CHECK_STATUS(gyre_op_recv(loop, ends[0], buf, 8, 0, take, &refused, &refused.end.op), -EBUSY);
+    CHECK_STATUS(gyre_op_recvmsg(loop, ends[0], &message, 0, take, &refused, &refused.end.op), -EBUSY);
+    CHECK_STATUS(gyre_op_read(loop, ends[0], buf, 8, GYRE_NO_OFFSET, take, &refused, &refused.end.op), -EBUSY);
+    CHECK_STATUS(gyre_op_readv(loop, ends[0], &piece, 1, GYRE_NO_OFFSET, take, &refused, &refused.end.op), -EBUSY);
+    CHECK_STATUS(gyre_op_recv_many(loop, ends[0], take, &refused, &refused.end.op), -EBUSY);
+    CHECK_OK(gyre_op_send(loop, ends[0], buf, 8, 0, take, &single, &single.end.op));
+    CHECK_EQ(result_of(loop, &single.end), 8);
+    put_pattern(ends[1], &place, 10);
     RUN_UNTIL(loop, taker.total == 10);
-    CHECK_OK(gyre_op_cancel(taker.op));
-    CHECK_STATUS((int)result_of(loop, &taker), -ECANCELED);
-    single = none_yet();
-    CHECK_OK(gyre_op_recv(loop, ends[0], buf, 8, 0, take, &single, &single.op));
-    CHECK_STATUS(gyre_op_recv_many(loop, ends[0], take, &refused, &refused.op), -EBUSY);
-    put(ends[1], &place, 3);
-    CHECK_EQ(result_of(loop, &single), 3);
-    CHECK_EQ(refused.calls + refused.pieces, 0);
-    CHECK_EQ(refused.op.bits, 0);
+    CHECK_OK(gyre_op_cancel(taker.end.op));
+    CHECK_STATUS((int)result_of(loop, &taker.end), -ECANCELED);
+    single = nothing_taken();
+    CHECK_OK(gyre_op_recv(loop, ends[0], buf, 8, 0, take, &single, &single.end.op));
+    CHECK_STATUS(gyre_op_recv_many(loop, ends[0], take, &refused, &refused.end.op), -EBUSY);
+    put_pattern(ends[1], &place, 3);
+    CHECK_EQ(result_of(loop, &single.end), 3);
+    CHECK_EQ(refused.end.calls + refused.pieces, 0);
+    CHECK_EQ(refused.end.op.bits, 0);
     close_loop(loop);
     close_pair(ends);
 }
@@ -232,7 +213,7 @@ static void other_receives_beside_it_are_busy_and_sends_are_not(void) /* P4 */
 static void a_watcher_of_the_other_direction_is_told_beside_it(void)
 {
     gyre_loop loop = open_loop();
-    struct taker taker = none_yet();
+    struct taker taker = nothing_taken();
     struct ear ear;
     size_t place = 0;
     int ends[2], round;
@@ -240,12 +221,12 @@ static void a_watcher_of_the_other_direction_is_told_beside_it(void)
     watch(loop, ends[0], GYRE_WRITE, &ear);
     start(loop, ends[0], &taker);
     for (round = 1; round <= 5; round++) {
-        put(ends[1], &place, 100);
+        put_pattern(ends[1], &place, 100);
         RUN_UNTIL(loop, taker.total == place && ear.calls >= round);
     }
     CHECK_EQ(ear.all, GYRE_WRITE);
     close_loop(loop);
-    CHECK_EQ(taker.calls, 1); /* P7 */
+    CHECK_EQ(taker.end.calls, 1); /* P7 */
     close_pair(ends);
 }
 
@@ -265,13 +246,13 @@ static void many_connections_share_few_buffers(void)
     }
     for (round = 0; round < 3; round++) {
         for (i = 0; i < MANY; i++)
-            put(ends[i][1], &places[i], 200);
+            put_pattern(ends[i][1], &places[i], 200);
         for (i = 0; i < MANY; i++)
             RUN_UNTIL(loop, takers[i].total == places[i]);
     }
     close_loop(loop);
     for (i = 0; i < MANY; i++) {
-        CHECK_STATUS((int)takers[i].result, -ECANCELED);
+        CHECK_STATUS((int)takers[i].end.result, -ECANCELED);
         close_pair(ends[i]);
     }
 }
@@ -281,25 +262,25 @@ static void many_connections_share_few_buffers(void)
 static void a_paused_one_leaves_data_and_end_to_the_kernel(void)
 {
     gyre_loop loop = open_loop();
-    struct taker taker = none_yet();
+    struct taker taker = nothing_taken();
     size_t place = 0;
     int ends[2];
     make_socketpair(ends);
     start(loop, ends[0], &taker);
     taker.pause_at = 1;
-    put(ends[1], &place, 100);
+    put_pattern(ends[1], &place, 100);
     RUN_UNTIL(loop, taker.total == 100);
-    put(ends[1], &place, 100);
+    put_pattern(ends[1], &place, 100);
     CHECK_SYS(close(ends[1]));
     let_pass(loop, GYRE_MS(2));
     CHECK_EQ(taker.pieces, 1);
-    CHECK_EQ(taker.calls, 0);
-    CHECK_OK(gyre_op_pause(taker.op)); /* a second time */
-    CHECK_OK(gyre_op_resume(taker.op));
-    CHECK_EQ(result_of(loop, &taker), 0);
+    CHECK_EQ(taker.end.calls, 0);
+    CHECK_OK(gyre_op_pause(taker.end.op)); /* a second time */
+    CHECK_OK(gyre_op_resume(taker.end.op));
+    CHECK_EQ(result_of(loop, &taker.end), 0);
     CHECK_EQ(taker.total, 200);
-    CHECK_STATUS(gyre_op_pause(taker.op), GYRE_EHANDLE);
-    CHECK_STATUS(gyre_op_resume(taker.op), GYRE_EHANDLE);
+    CHECK_STATUS(gyre_op_pause(taker.end.op), GYRE_EHANDLE);
+    CHECK_STATUS(gyre_op_resume(taker.end.op), GYRE_EHANDLE);
     close_loop(loop);
     CHECK_SYS(close(ends[0]));
 }
@@ -307,20 +288,20 @@ static void a_paused_one_leaves_data_and_end_to_the_kernel(void)
 static void one_that_is_paused_before_its_first_turn_takes_nothing(void)
 {
     gyre_loop loop = open_loop();
-    struct taker taker = none_yet();
+    struct taker taker = nothing_taken();
     size_t place = 0;
     int ends[2];
     make_socketpair(ends);
-    put(ends[1], &place, 100);
+    put_pattern(ends[1], &place, 100);
     start(loop, ends[0], &taker);
-    CHECK_OK(gyre_op_pause(taker.op));
+    CHECK_OK(gyre_op_pause(taker.end.op));
     let_pass(loop, GYRE_MS(2));
     CHECK_EQ(taker.pieces, 0);
-    CHECK_OK(gyre_op_resume(taker.op));
+    CHECK_OK(gyre_op_resume(taker.end.op));
     RUN_UNTIL(loop, taker.total == 100);
-    CHECK_OK(gyre_op_pause(taker.op));
-    CHECK_OK(gyre_op_cancel(taker.op)); /* while it is paused */
-    CHECK_STATUS((int)result_of(loop, &taker), -ECANCELED);
+    CHECK_OK(gyre_op_pause(taker.end.op));
+    CHECK_OK(gyre_op_cancel(taker.end.op)); /* while it is paused */
+    CHECK_STATUS((int)result_of(loop, &taker.end), -ECANCELED);
     close_loop(loop);
     close_pair(ends);
 }
@@ -328,16 +309,16 @@ static void one_that_is_paused_before_its_first_turn_takes_nothing(void)
 static void only_a_many_operation_is_paused(void)
 {
     gyre_loop loop = open_loop();
-    struct taker single = none_yet(), sleeper = none_yet();
+    struct taker single = nothing_taken(), sleeper = nothing_taken();
     char buf[8];
     int ends[2];
     make_socketpair(ends);
-    CHECK_OK(gyre_op_recv(loop, ends[0], buf, 8, 0, take, &single, &single.op));
-    CHECK_OK(gyre_op_sleep(loop, GYRE_FOREVER, take, &sleeper, &sleeper.op));
-    CHECK_STATUS(gyre_op_pause(single.op), -EINVAL);
-    CHECK_STATUS(gyre_op_resume(single.op), -EINVAL);
-    CHECK_STATUS(gyre_op_pause(sleeper.op), -EINVAL);
-    CHECK_STATUS(gyre_op_resume(sleeper.op), -EINVAL);
+    CHECK_OK(gyre_op_recv(loop, ends[0], buf, 8, 0, take, &single, &single.end.op));
+    CHECK_OK(gyre_op_sleep(loop, GYRE_FOREVER, take, &sleeper, &sleeper.end.op));
+    CHECK_STATUS(gyre_op_pause(single.end.op), -EINVAL);
+    CHECK_STATUS(gyre_op_resume(single.end.op), -EINVAL);
+    CHECK_STATUS(gyre_op_pause(sleeper.end.op), -EINVAL);
+    CHECK_STATUS(gyre_op_resume(sleeper.end.op), -EINVAL);
     close_loop(loop);
     close_pair(ends);
 }
@@ -345,14 +326,14 @@ static void only_a_many_operation_is_paused(void)
 static void one_that_is_cancelled_in_its_callback_ends_and_loses_nothing(void)
 {
     gyre_loop loop = open_loop_with_buffers(64, 4);
-    struct taker taker = none_yet(), rest = none_yet();
+    struct taker taker = nothing_taken(), rest = nothing_taken();
     size_t place = 0;
     int ends[2];
     make_socketpair(ends);
     start(loop, ends[0], &taker);
     taker.cancel_at = 2;
-    put(ends[1], &place, 1000);
-    CHECK_STATUS((int)result_of(loop, &taker), -ECANCELED);
+    put_pattern(ends[1], &place, 1000);
+    CHECK_STATUS((int)result_of(loop, &taker.end), -ECANCELED);
     CHECK(taker.pieces >= 2); /* an engine may have taken more before: all of it is told */
     CHECK(taker.total < place);
     rest.total = taker.total; /* where the stream goes on */
@@ -367,27 +348,27 @@ static void one_that_is_cancelled_in_its_callback_ends_and_loses_nothing(void)
 static void a_held_buffer_keeps_its_bytes_until_it_is_released(void)
 {
     gyre_loop loop = open_loop_with_buffers(64, 4);
-    struct taker taker = none_yet();
+    struct taker taker = nothing_taken();
     size_t place = 0;
     int ends[2], i;
     make_socketpair(ends);
     start(loop, ends[0], &taker);
     taker.hold = 3; /* one is left to go on with */
-    put(ends[1], &place, 3000);
+    put_pattern(ends[1], &place, 3000);
     RUN_UNTIL(loop, taker.total == place);
     CHECK_EQ(taker.held, 3);
     for (i = 0; i < 3; i++) {
         check_held(&taker, i);
         CHECK(taker.buffers[i].bits != 0);
-        CHECK(taker.buffers[i].bits != taker.op.bits);
+        CHECK(taker.buffers[i].bits != taker.end.op.bits);
     }
     CHECK_OK(gyre_buffer_release(taker.buffers[1]));
-    put(ends[1], &place, 3000);
+    put_pattern(ends[1], &place, 3000);
     RUN_UNTIL(loop, taker.total == place);
     check_held(&taker, 0);
     check_held(&taker, 2);
-    CHECK_OK(gyre_op_cancel(taker.op));
-    CHECK_STATUS((int)result_of(loop, &taker), -ECANCELED);
+    CHECK_OK(gyre_op_cancel(taker.end.op));
+    CHECK_STATUS((int)result_of(loop, &taker.end), -ECANCELED);
     check_held(&taker, 0); /* after the end of the operation too */
     CHECK_OK(gyre_buffer_release(taker.buffers[0]));
     CHECK_STATUS(gyre_buffer_release(taker.buffers[0]), GYRE_EHANDLE);
@@ -401,7 +382,7 @@ static void a_held_buffer_keeps_its_bytes_until_it_is_released(void)
 static void when_all_buffers_are_held_it_waits_and_goes_on_with_a_release(void)
 {
     gyre_loop loop = open_loop_with_buffers(64, 2);
-    struct taker taker = none_yet(), other = none_yet();
+    struct taker taker = nothing_taken(), other = nothing_taken();
     size_t place = 0, other_place = 0;
     int ends[2], others[2];
     uint64_t cpu;
@@ -410,14 +391,14 @@ static void when_all_buffers_are_held_it_waits_and_goes_on_with_a_release(void)
     start(loop, ends[0], &taker);
     start(loop, others[0], &other);
     taker.hold = 3;
-    put(ends[1], &place, 1000);
+    put_pattern(ends[1], &place, 1000);
     RUN_UNTIL(loop, taker.held == 2);
-    put(others[1], &other_place, 100); /* one that has held nothing waits as well */
+    put_pattern(others[1], &other_place, 100); /* one that has held nothing waits as well */
     cpu = cpu_time();
     let_pass(loop, GYRE_MS(20));
     CHECK(cpu_time() - cpu < GYRE_MS(15)); /* without spinning */
     CHECK_EQ(taker.pieces, 2); /* no ENOBUFS either */
-    CHECK_EQ(taker.calls, 0);
+    CHECK_EQ(taker.end.calls, 0);
     CHECK_EQ(other.pieces, 0);
     CHECK_OK(gyre_buffer_release(taker.buffers[0]));
     RUN_UNTIL(loop, taker.held == 3 || other.total == 100);
@@ -426,8 +407,8 @@ static void when_all_buffers_are_held_it_waits_and_goes_on_with_a_release(void)
     check_held(&taker, 2);
     CHECK_OK(gyre_buffer_release(taker.buffers[2]));
     close_loop(loop);
-    CHECK_EQ(taker.calls, 1); /* P7 */
-    CHECK_EQ(other.calls, 1);
+    CHECK_EQ(taker.end.calls, 1); /* P7 */
+    CHECK_EQ(other.end.calls, 1);
     close_pair(ends);
     close_pair(others);
 }
@@ -435,7 +416,7 @@ static void when_all_buffers_are_held_it_waits_and_goes_on_with_a_release(void)
 static void one_that_waits_for_a_buffer_is_paused_and_cancelled_like_any(void)
 {
     gyre_loop loop = open_loop_with_buffers(64, 1);
-    struct taker taker = none_yet(), other = none_yet();
+    struct taker taker = nothing_taken(), other = nothing_taken();
     size_t place = 0, other_place = 0;
     int ends[2], others[2];
     make_socketpair(ends);
@@ -443,17 +424,17 @@ static void one_that_waits_for_a_buffer_is_paused_and_cancelled_like_any(void)
     start(loop, ends[0], &taker);
     start(loop, others[0], &other);
     taker.hold = 1;
-    put(ends[1], &place, 200);
+    put_pattern(ends[1], &place, 200);
     RUN_UNTIL(loop, taker.held == 1);
-    put(others[1], &other_place, 64);
+    put_pattern(others[1], &other_place, 64);
     let_pass(loop, GYRE_MS(1));
-    CHECK_OK(gyre_op_pause(other.op));
-    CHECK_OK(gyre_op_cancel(taker.op));
-    CHECK_STATUS((int)result_of(loop, &taker), -ECANCELED);
+    CHECK_OK(gyre_op_pause(other.end.op));
+    CHECK_OK(gyre_op_cancel(taker.end.op));
+    CHECK_STATUS((int)result_of(loop, &taker.end), -ECANCELED);
     CHECK_OK(gyre_buffer_release(taker.buffers[0]));
     let_pass(loop, GYRE_MS(1));
     CHECK_EQ(other.pieces, 0); /* it is paused */
-    CHECK_OK(gyre_op_resume(other.op));
+    CHECK_OK(gyre_op_resume(other.end.op));
     RUN_UNTIL(loop, other.total == 64);
     close_loop(loop);
     close_pair(ends);
@@ -463,7 +444,7 @@ static void one_that_waits_for_a_buffer_is_paused_and_cancelled_like_any(void)
 static void the_only_buffer_of_a_pool_goes_round(void)
 {
     gyre_loop loop = open_loop_with_buffers(64, 1);
-    struct taker taker = none_yet();
+    struct taker taker = nothing_taken();
     size_t place = 0;
     int ends[2], i;
     make_socketpair(ends);
@@ -471,7 +452,7 @@ static void the_only_buffer_of_a_pool_goes_round(void)
     for (i = 1; i <= 20; i++) { /* the only buffer goes round */
         taker.hold = 1;
         taker.held = 0;
-        put(ends[1], &place, 64);
+        put_pattern(ends[1], &place, 64);
         RUN_UNTIL(loop, taker.total == place);
         CHECK_EQ(taker.held, 1);
         check_held(&taker, 0);
@@ -593,24 +574,24 @@ static void close_and_look(gyre_loop loop, const gyre_completion *done, void *us
         taker->pieces++;
         return;
     }
-    taker->calls++;
-    taker->result = done->result;
+    taker->end.calls++;
+    taker->end.result = done->result;
 }
 
 static void a_shown_buffer_outlives_the_end_of_its_operation(void)
 {
     gyre_loop loop = open_loop_with_buffers(64, 1);
-    struct taker taker = none_yet();
+    struct taker taker = nothing_taken();
     size_t place = 0;
     int ends[2];
     make_socketpair(ends);
     strangers = 0;
-    CHECK_OK(gyre_op_recv_many(loop, ends[0], close_and_look, &taker, &taker.op));
-    put(ends[1], &place, 64);
+    CHECK_OK(gyre_op_recv_many(loop, ends[0], close_and_look, &taker, &taker.end.op));
+    put_pattern(ends[1], &place, 64);
     RUN_UNTIL(loop, strangers == 1);
     CHECK_EQ(taker.pieces, 1);
-    CHECK_EQ(taker.calls, 1);
-    CHECK_STATUS((int)taker.result, -ECANCELED);
+    CHECK_EQ(taker.end.calls, 1);
+    CHECK_STATUS((int)taker.end.result, -ECANCELED);
     close_loop(loop);
     CHECK_SYS(close(ends[1]));
 }

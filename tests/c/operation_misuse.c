@@ -1,40 +1,8 @@
-/* operation_misuse.c: what no program should do with operations, and what few do. P1 to P7 are the clauses of the
- * contract of operations. */
+/* operation_misuse.c: what no program should do with operations, and what few do. */
 #define _GNU_SOURCE
-#include "fixtures.h"
+#include "operation.h"
 
 #include <limits.h>
-
-/* What came of an operation. */
-struct outcome {
-    gyre_op op;
-    int calls;
-    int64_t result;
-};
-
-static void note(gyre_loop loop, const gyre_completion *done, void *user_data)
-{
-    struct outcome *outcome = (struct outcome *)user_data;
-    (void)loop;
-    outcome->calls++;
-    outcome->result = done->result;
-}
-
-static int64_t result_of(gyre_loop loop, struct outcome *outcome)
-{
-    RUN_UNTIL(loop, outcome->calls > 0);
-    one_turn(loop);
-    CHECK_EQ(outcome->calls, 1); /* P1: exactly once */
-    return outcome->result;
-}
-
-static int make_file(void)
-{
-    char name[] = "/tmp/gyre-test-XXXXXX";
-    int fd = (int)CHECK_SYS(mkstemp(name));
-    CHECK_SYS(unlink(name));
-    return fd;
-}
 
 /* ---- every call, as a table ---- */
 
@@ -170,7 +138,7 @@ static void hold_first(gyre_loop loop, const gyre_completion *done, void *user_d
 static void specimens_open(struct specimens *s)
 {
     memset(s, 0, sizeof *s);
-    memset(&call_outcome, 0, sizeof call_outcome);
+    call_outcome = none_yet();
     make_socketpair(s->ends);
     make_socketpair(s->others);
     make_nonblocking(s->others[0]);
@@ -310,9 +278,8 @@ static void *claim_and_use(void *argument)
 {
     gyre_loop loop = *(gyre_loop *)argument;
     struct outcome outcome;
-    memset(&outcome, 0, sizeof outcome);
     CHECK_OK(gyre_loop_claim(loop));
-    CHECK_OK(gyre_op_sleep(loop, 0, note, &outcome, &outcome.op));
+    start_sleep(loop, 0, &outcome);
     CHECK_EQ(result_of(loop, &outcome), 0);
     CHECK_OK(gyre_loop_release(loop));
     return NULL;
@@ -323,12 +290,10 @@ static void a_loop_is_handed_over_only_without_operations_in_flight(void)
     gyre_loop loop = open_loop();
     struct outcome waiting, reading;
     char byte = 0;
-    int ends[2], fd = make_file();
+    int ends[2], fd = make_file(0);
     make_socketpair(ends);
-    memset(&waiting, 0, sizeof waiting);
-    memset(&reading, 0, sizeof reading);
-    CHECK_OK(gyre_op_recv(loop, ends[0], &byte, 1, 0, note, &waiting, &waiting.op));
-    CHECK_OK(gyre_op_read(loop, fd, &byte, 1, 0, note, &reading, &reading.op));
+    start_recv(loop, ends[0], &byte, 1, &waiting);
+    start_read(loop, fd, &byte, 1, 0, &reading);
     CHECK_STATUS(gyre_loop_release(loop), -EBUSY);
     CHECK_EQ(result_of(loop, &reading), 0);
     CHECK_STATUS(gyre_loop_release(loop), -EBUSY);
@@ -406,9 +371,7 @@ static void flags_of_messages_that_do_not_exist_harm_nothing(void)
     size_t i;
     make_socketpair(ends);
     for (i = 0; i < sizeof flags / sizeof flags[0]; i++) {
-        struct outcome in, out;
-        memset(&in, 0, sizeof in);
-        memset(&out, 0, sizeof out);
+        struct outcome in = none_yet(), out = none_yet();
         put_byte(ends[0]);
         put_byte(ends[1]);
         if (gyre_op_recv(loop, ends[0], buf, 1, flags[i], note, &in, &in.op) == GYRE_OK) {
@@ -432,10 +395,9 @@ static void flags_of_messages_that_do_not_exist_harm_nothing(void)
 static void an_operation_on_the_loops_own_descriptor_harms_nothing(void)
 {
     gyre_loop loop = open_loop();
-    struct outcome outcome;
+    struct outcome outcome = none_yet();
     char buf[8];
     int fd = gyre_loop_fd(loop), ticks = 0;
-    memset(&outcome, 0, sizeof outcome);
     if (fd >= 0 && gyre_op_read(loop, fd, buf, 8, GYRE_NO_OFFSET, note, &outcome, &outcome.op) == GYRE_OK) {
         let_pass(loop, GYRE_MS(1));
         if (outcome.calls == 0)
@@ -596,10 +558,9 @@ static void a_completion_may_close_what_is_due_in_the_same_turn(void)
     make_socketpair(ends);
     make_socketpair(others);
     memset(&closer, 0, sizeof closer);
-    memset(&victim, 0, sizeof victim);
     closer.fd = others[0];
     CHECK_OK(gyre_op_recv(loop, ends[0], &byte, 1, 0, close_everything, &closer, &closer.outcome.op));
-    CHECK_OK(gyre_op_recv(loop, others[0], &other, 1, 0, note, &victim, &victim.op));
+    start_recv(loop, others[0], &other, 1, &victim);
     closer.io = watch(loop, others[0], GYRE_READ, &ear);
     CHECK_OK(gyre_timer_open(loop, GYRE_MS(1), 0, count_timer, &ticks, &closer.timer));
     put_byte(ends[1]);
@@ -670,7 +631,7 @@ static void operations_that_begin_themselves_again_starve_no_other(void) /* a tu
     memset(&ear, 0, sizeof ear);
     make_pipe(drain); /* has room for all that comes */
     writer.fd = drain[1];
-    reader.fd = make_file();
+    reader.fd = make_file(0);
     put_byte(reader.fd);
     make_pipe(feed);
     CHECK_OK(gyre_io_open(loop, feed[0], GYRE_READ, hear_and_read, &ear, &io));
@@ -718,16 +679,16 @@ static void heir_open(struct heir *heir)
     memset(heir, 0, sizeof *heir);
     heir->loop = open_loop();
     heir->count = check_small() ? INHERITED - 1 : INHERITED;
-    heir->fd = make_file();
+    heir->fd = make_file(0);
     make_socketpair(heir->ends);
     make_pipe(heir->pipe_ends);
     CHECK_EQ(write(heir->fd, "file", 4), 4);
-    CHECK_OK(gyre_op_recv(heir->loop, heir->ends[0], heir->bytes[0], 8, 0, note, &o[0], &o[0].op));
-    CHECK_OK(gyre_op_recv(heir->loop, heir->ends[0], heir->bytes[1], 8, 0, note, &o[1], &o[1].op));
-    CHECK_OK(gyre_op_sleep(heir->loop, GYRE_MS(1), note, &o[2], &o[2].op));
-    CHECK_OK(gyre_op_read(heir->loop, heir->pipe_ends[0], heir->bytes[3], 8, GYRE_NO_OFFSET, note, &o[3], &o[3].op));
+    start_recv(heir->loop, heir->ends[0], heir->bytes[0], 8, &o[0]);
+    start_recv(heir->loop, heir->ends[0], heir->bytes[1], 8, &o[1]);
+    start_sleep(heir->loop, GYRE_MS(1), &o[2]);
+    start_read(heir->loop, heir->pipe_ends[0], heir->bytes[3], 8, GYRE_NO_OFFSET, &o[3]);
     if (heir->count == INHERITED)
-        CHECK_OK(gyre_op_read(heir->loop, heir->fd, heir->bytes[4], 8, 0, note, &o[4], &o[4].op));
+        start_read(heir->loop, heir->fd, heir->bytes[4], 8, 0, &o[4]);
 }
 
 /* The parent's operations are as if no child had been. */
@@ -807,13 +768,11 @@ static void after_fork_completes_inherited_operations_as_cancelled(void)
             CHECK_STATUS((int)heir.outcomes[1].result, -ECANCELED);
             CHECK_STATUS((int)heir.outcomes[3].result, -ECANCELED);
             make_socketpair(ends); /* new ones are carried out */
-            memset(&fresh, 0, sizeof fresh);
-            CHECK_OK(gyre_op_recv(heir.loop, ends[0], &byte, 1, 0, note, &fresh, &fresh.op));
+            start_recv(heir.loop, ends[0], &byte, 1, &fresh);
             put_byte(ends[1]);
             CHECK_EQ(result_of(heir.loop, &fresh), 1);
             if (heir.count == INHERITED) {
-                memset(&fresh, 0, sizeof fresh);
-                CHECK_OK(gyre_op_read(heir.loop, heir.fd, &byte, 1, 0, note, &fresh, &fresh.op));
+                start_read(heir.loop, heir.fd, &byte, 1, 0, &fresh);
                 CHECK_EQ(result_of(heir.loop, &fresh), 1);
             }
             close_loop(heir.loop);
@@ -848,9 +807,8 @@ static void a_completion_that_forks_ends_the_run_in_the_child(void)
     struct forker forker = {0, 0};
     struct outcome outcome;
     int status;
-    memset(&outcome, 0, sizeof outcome);
     CHECK_OK(gyre_op_sleep(loop, 0, fork_in_callback, &forker, NULL));
-    CHECK_OK(gyre_op_sleep(loop, GYRE_MS(1), note, &outcome, &outcome.op));
+    start_sleep(loop, GYRE_MS(1), &outcome);
     status = gyre_loop_run(loop, GYRE_RUN_DEFAULT);
     if (forker.pid == 0) {
         CHECK_STATUS(status, GYRE_EFORKED);

@@ -1,6 +1,6 @@
-/* operation_stream.c: operations on sockets and pipes. P1 to P7 are the clauses of the contract of operations. */
+/* operation_stream.c: operations on sockets and pipes. */
 #define _GNU_SOURCE
-#include "fixtures.h"
+#include "operation.h"
 
 #include <limits.h>
 
@@ -10,28 +10,10 @@ enum way { PLAIN, PIECES, SOCKET_PLAIN, SOCKET_MESSAGE, WAYS };
 
 /* What belongs to the operation until it completes (P2), and what came of it. */
 struct transfer {
-    gyre_op op;
+    struct outcome end;
     struct iovec pieces[2];
     struct msghdr message;
-    int calls;
-    int order; /* the how-many-eth completion of all it was */
-    int64_t result;
 };
-
-static int completions; /* of all transfers */
-
-static void note(gyre_loop loop, const gyre_completion *done, void *user_data)
-{
-    struct transfer *transfer = (struct transfer *)user_data;
-    (void)loop;
-    CHECK(done->size >= sizeof *done);
-    CHECK_EQ(done->op.bits, transfer->op.bits);
-    CHECK_EQ(done->flags & GYRE_MORE, 0);
-    CHECK_STATUS(gyre_op_cancel(done->op), GYRE_EHANDLE); /* it has completed */
-    transfer->calls++;
-    transfer->order = ++completions;
-    transfer->result = done->result;
-}
 
 static void prepare(struct transfer *transfer, const void *buf, size_t len)
 {
@@ -49,13 +31,13 @@ static int begin_receive(gyre_loop loop, enum way way, int fd, void *buf, size_t
     prepare(transfer, buf, len);
     switch (way) {
     case PLAIN:
-        return gyre_op_read(loop, fd, buf, len, GYRE_NO_OFFSET, note, transfer, &transfer->op);
+        return gyre_op_read(loop, fd, buf, len, GYRE_NO_OFFSET, note, &transfer->end, &transfer->end.op);
     case PIECES:
-        return gyre_op_readv(loop, fd, transfer->pieces, 2, GYRE_NO_OFFSET, note, transfer, &transfer->op);
+        return gyre_op_readv(loop, fd, transfer->pieces, 2, GYRE_NO_OFFSET, note, &transfer->end, &transfer->end.op);
     case SOCKET_PLAIN:
-        return gyre_op_recv(loop, fd, buf, len, 0, note, transfer, &transfer->op);
+        return gyre_op_recv(loop, fd, buf, len, 0, note, &transfer->end, &transfer->end.op);
     default:
-        return gyre_op_recvmsg(loop, fd, &transfer->message, 0, note, transfer, &transfer->op);
+        return gyre_op_recvmsg(loop, fd, &transfer->message, 0, note, &transfer->end, &transfer->end.op);
     }
 }
 
@@ -64,34 +46,26 @@ static int begin_send(gyre_loop loop, enum way way, int fd, const void *buf, siz
     prepare(transfer, buf, len);
     switch (way) {
     case PLAIN:
-        return gyre_op_write(loop, fd, buf, len, GYRE_NO_OFFSET, note, transfer, &transfer->op);
+        return gyre_op_write(loop, fd, buf, len, GYRE_NO_OFFSET, note, &transfer->end, &transfer->end.op);
     case PIECES:
-        return gyre_op_writev(loop, fd, transfer->pieces, 2, GYRE_NO_OFFSET, note, transfer, &transfer->op);
+        return gyre_op_writev(loop, fd, transfer->pieces, 2, GYRE_NO_OFFSET, note, &transfer->end, &transfer->end.op);
     case SOCKET_PLAIN:
-        return gyre_op_send(loop, fd, buf, len, 0, note, transfer, &transfer->op);
+        return gyre_op_send(loop, fd, buf, len, 0, note, &transfer->end, &transfer->end.op);
     default:
-        return gyre_op_sendmsg(loop, fd, &transfer->message, 0, note, transfer, &transfer->op);
+        return gyre_op_sendmsg(loop, fd, &transfer->message, 0, note, &transfer->end, &transfer->end.op);
     }
 }
 
 static void receive(gyre_loop loop, enum way way, int fd, void *buf, size_t len, struct transfer *transfer)
 {
     CHECK_OK(begin_receive(loop, way, fd, buf, len, transfer));
-    CHECK_EQ(transfer->calls, 0); /* P1: never inside the submit */
+    CHECK_EQ(transfer->end.calls, 0); /* P1: never inside the submit */
 }
 
 static void send_out(gyre_loop loop, enum way way, int fd, const void *buf, size_t len, struct transfer *transfer)
 {
     CHECK_OK(begin_send(loop, way, fd, buf, len, transfer));
-    CHECK_EQ(transfer->calls, 0); /* P1 */
-}
-
-static int64_t result_of(gyre_loop loop, struct transfer *transfer)
-{
-    RUN_UNTIL(loop, transfer->calls > 0);
-    one_turn(loop);
-    CHECK_EQ(transfer->calls, 1); /* P1: exactly once */
-    return transfer->result;
+    CHECK_EQ(transfer->end.calls, 0); /* P1 */
 }
 
 /* ---- what it is done on ---- */
@@ -114,11 +88,6 @@ static int ways_of(enum channel channel)
     return channel == PIPE ? SOCKET_PLAIN : WAYS;
 }
 
-static void put(int fd, const char *text)
-{
-    CHECK_EQ(write(fd, text, strlen(text)), (ssize_t)strlen(text));
-}
-
 /* Leaves no room for a single byte; but TCP makes some as it hands on what it has. */
 static size_t fill(int fd)
 {
@@ -136,11 +105,6 @@ static size_t fill(int fd)
     return filled;
 }
 
-static unsigned char pattern(size_t at)
-{
-    return (unsigned char)(at * 131 + at / 4096 * 7);
-}
-
 /* ---- transfers ---- */
 
 static void a_receive_tells_what_came_though_it_is_short(void)
@@ -156,16 +120,16 @@ static void a_receive_tells_what_came_though_it_is_short(void)
             memset(buf, '-', sizeof buf);
             receive(loop, (enum way)way, ends[0], buf, sizeof buf, &transfer);
             let_pass(loop, GYRE_MS(1));
-            CHECK_EQ(transfer.calls, 0);
+            CHECK_EQ(transfer.end.calls, 0);
             put(ends[1], "three");
-            CHECK_EQ(result_of(loop, &transfer), 5);
+            CHECK_EQ(result_of(loop, &transfer.end), 5);
             CHECK_EQ(memcmp(buf, "three-", 6), 0);
             put(ends[1], "there already");
             receive(loop, (enum way)way, ends[0], buf, 6, &transfer);
-            CHECK_EQ(result_of(loop, &transfer), 6);
+            CHECK_EQ(result_of(loop, &transfer.end), 6);
             CHECK_EQ(memcmp(buf, "there ", 6), 0);
             receive(loop, (enum way)way, ends[0], buf, sizeof buf, &transfer); /* what was left */
-            CHECK_EQ(result_of(loop, &transfer), 7);
+            CHECK_EQ(result_of(loop, &transfer.end), 7);
             CHECK_EQ(memcmp(buf, "already", 7), 0);
             close_loop(loop);
             close_pair(ends);
@@ -184,7 +148,7 @@ static void a_send_delivers_what_it_tells(void)
             int ends[2];
             make_channel((enum channel)channel, ends);
             send_out(loop, (enum way)way, ends[1], "fourteen bytes", 14, &transfer);
-            CHECK_EQ(result_of(loop, &transfer), 14);
+            CHECK_EQ(result_of(loop, &transfer.end), 14);
             CHECK_EQ(read(ends[0], buf, sizeof buf), 14);
             CHECK_EQ(memcmp(buf, "fourteen bytes", 14), 0);
             close_loop(loop);
@@ -211,14 +175,14 @@ static void a_send_without_room_waits_and_is_short(void)
             send_out(loop, (enum way)way, ends[1], data, LENGTH, &transfer);
             one_turn(loop);
             if (channel != TCP_SOCKETS)
-                CHECK_EQ(transfer.calls, 0);
+                CHECK_EQ(transfer.end.calls, 0);
             make_nonblocking(ends[0]);
-            while (transfer.calls == 0) {
+            while (transfer.end.calls == 0) {
                 if ((got = read(ends[0], taken, LENGTH)) > 0)
                     total += (size_t)got;
                 CHECK(gyre_loop_turn(loop, GYRE_MS(1)) >= 0);
             }
-            CHECK(transfer.result > 0 && transfer.result < LENGTH);
+            CHECK(transfer.end.result > 0 && transfer.end.result < LENGTH);
             CHECK_SYS(close(ends[1]));
             while ((got = read(ends[0], taken, LENGTH)) != 0) { /* to the end: TCP hands on in its own time */
                 if (got > 0)
@@ -226,7 +190,7 @@ static void a_send_without_room_waits_and_is_short(void)
                 else
                     CHECK_EQ(errno, EAGAIN);
             }
-            CHECK_EQ(total, before + (size_t)transfer.result); /* no more and no less than was told */
+            CHECK_EQ(total, before + (size_t)transfer.end.result); /* no more and no less than was told */
             close_loop(loop);
             CHECK_SYS(close(ends[0]));
         }
@@ -249,9 +213,9 @@ static void the_end_of_a_stream_is_0(void)
                 receive(loop, (enum way)way, ends[0], buf[i], sizeof buf[i], &transfers[i]);
             put(ends[1], "last");
             CHECK_SYS(close(ends[1]));
-            CHECK_EQ(result_of(loop, &transfers[0]), 4); /* what was sent before comes before */
-            CHECK_EQ(result_of(loop, &transfers[1]), 0);
-            CHECK_EQ(result_of(loop, &transfers[2]), 0); /* P4: not cancelled by the one before */
+            CHECK_EQ(result_of(loop, &transfers[0].end), 4); /* what was sent before comes before */
+            CHECK_EQ(result_of(loop, &transfers[1].end), 0);
+            CHECK_EQ(result_of(loop, &transfers[2].end), 0); /* P4: not cancelled by the one before */
             close_loop(loop);
             CHECK_SYS(close(ends[0]));
         }
@@ -281,8 +245,8 @@ static void receives_of_one_descriptor_are_served_first_in_first_out(void) /* P4
                     CHECK_EQ(write(ends[1], numbers, MANY), MANY);
                 RUN_UNTIL(loop, completions == MANY);
                 for (i = 0; i < MANY; i++) {
-                    CHECK_EQ(transfers[i].order, i + 1);
-                    CHECK_EQ(transfers[i].result, 1);
+                    CHECK_EQ(transfers[i].end.order, i + 1);
+                    CHECK_EQ(transfers[i].end.result, 1);
                     CHECK_EQ(taken[i], i);
                 }
             }
@@ -325,8 +289,8 @@ static void sends_of_one_descriptor_are_served_first_in_first_out(void) /* P4 */
                 }
                 RUN_UNTIL(loop, completions == MANY);
                 for (i = 0; i < MANY; i++) {
-                    CHECK_EQ(transfers[i].order, i + 1);
-                    CHECK_EQ(transfers[i].result, 1);
+                    CHECK_EQ(transfers[i].end.order, i + 1);
+                    CHECK_EQ(transfers[i].end.result, 1);
                     CHECK_EQ(last[i], i);
                 }
                 close_loop(loop);
@@ -345,14 +309,14 @@ static void a_short_or_failed_transfer_leaves_those_behind_it_in_place(void) /* 
     make_tcp_pair(ends);
     receive(loop, PLAIN, ends[0], buf[0], 8, &first);
     prepare(&urgent, buf[1], 8); /* there is no urgent data: it fails */
-    CHECK_OK(gyre_op_recv(loop, ends[0], buf[1], 8, MSG_OOB, note, &urgent, &urgent.op));
+    CHECK_OK(gyre_op_recv(loop, ends[0], buf[1], 8, MSG_OOB, note, &urgent.end, &urgent.end.op));
     receive(loop, PLAIN, ends[0], buf[2], 8, &last);
     put(ends[1], "one");
-    CHECK_EQ(result_of(loop, &first), 3);
-    CHECK_EQ(last.calls, 0);
+    CHECK_EQ(result_of(loop, &first.end), 3);
+    CHECK_EQ(last.end.calls, 0);
     put(ends[1], "two");
-    CHECK_EQ(result_of(loop, &urgent), -EINVAL);
-    CHECK_EQ(result_of(loop, &last), 3);
+    CHECK_EQ(result_of(loop, &urgent.end), -EINVAL);
+    CHECK_EQ(result_of(loop, &last.end), 3);
     CHECK_EQ(memcmp(buf[2], "two", 3), 0);
     close_loop(loop);
     close_pair(ends);
@@ -368,15 +332,15 @@ static void the_two_directions_of_a_socket_do_not_wait_for_each_other(void)
     make_socketpair(ends);
     receive(loop, SOCKET_PLAIN, ends[0], buf, sizeof buf, &in);
     send_out(loop, SOCKET_PLAIN, ends[0], "ping", 4, &out);
-    CHECK_EQ(result_of(loop, &out), 4); /* a receive that waits holds no send up */
-    CHECK_EQ(in.calls, 0);
+    CHECK_EQ(result_of(loop, &out.end), 4); /* a receive that waits holds no send up */
+    CHECK_EQ(in.end.calls, 0);
     fill(ends[0]);
     send_out(loop, SOCKET_PLAIN, ends[0], bulk, sizeof bulk, &out);
     put(ends[1], "pong");
-    CHECK_EQ(result_of(loop, &in), 4); /* nor the other way round */
-    CHECK_EQ(out.calls, 0);
-    CHECK_OK(gyre_op_cancel(out.op));
-    CHECK_EQ(result_of(loop, &out), -ECANCELED);
+    CHECK_EQ(result_of(loop, &in.end), 4); /* nor the other way round */
+    CHECK_EQ(out.end.calls, 0);
+    CHECK_OK(gyre_op_cancel(out.end.op));
+    CHECK_EQ(result_of(loop, &out.end), -ECANCELED);
     close_loop(loop);
     close_pair(ends);
 }
@@ -406,10 +370,10 @@ static void a_descriptor_travels_in_a_message(void)
     memset(&received, 0, sizeof received);
     in.message.msg_control = &received;
     in.message.msg_controllen = sizeof received;
-    CHECK_OK(gyre_op_recvmsg(loop, ends[0], &in.message, MSG_CMSG_CLOEXEC, note, &in, &in.op));
-    CHECK_OK(gyre_op_sendmsg(loop, ends[1], &out.message, 0, note, &out, &out.op));
-    CHECK_EQ(result_of(loop, &out), 2);
-    CHECK_EQ(result_of(loop, &in), 2);
+    CHECK_OK(gyre_op_recvmsg(loop, ends[0], &in.message, MSG_CMSG_CLOEXEC, note, &in.end, &in.end.op));
+    CHECK_OK(gyre_op_sendmsg(loop, ends[1], &out.message, 0, note, &out.end, &out.end.op));
+    CHECK_EQ(result_of(loop, &out.end), 2);
+    CHECK_EQ(result_of(loop, &in.end), 2);
     control = CMSG_FIRSTHDR(&in.message);
     CHECK(control != NULL);
     CHECK_EQ(control->cmsg_type, SCM_RIGHTS);
@@ -432,8 +396,8 @@ static void datagrams_keep_their_bounds(void)
     for (i = 0; i < 3; i++)
         send_out(loop, i == 0 ? PIECES : SOCKET_PLAIN, ends[1], "abc", (size_t)(3 - i), &out[i]);
     for (i = 0; i < 3; i++) {
-        CHECK_EQ(result_of(loop, &out[i]), 3 - i);
-        CHECK_EQ(result_of(loop, &in[i]), 3 - i);
+        CHECK_EQ(result_of(loop, &out[i].end), 3 - i);
+        CHECK_EQ(result_of(loop, &in[i].end), 3 - i);
     }
     close_loop(loop);
     close_pair(ends);
@@ -483,17 +447,17 @@ static void send_all_delivers_everything_in_order_through_a_slow_reader(void)
         for (part = 0; part < PARTS; from += lengths[part++]) { /* those behind a long one do not overtake it */
             prepare(&parts[part], data + from, lengths[part]);
             CHECK_OK(gyre_op_send(loop, ends[1], data + from, lengths[part], GYRE_SEND_ALL, note, &parts[part],
-                                  &parts[part].op));
+                                  &parts[part].end.op));
         }
         let_pass(loop, GYRE_MS(1));
-        CHECK_EQ(parts[PARTS - 1].calls, 0); /* nobody has read yet */
+        CHECK_EQ(parts[PARTS - 1].end.calls, 0); /* nobody has read yet */
         memset(&sipper, 0, sizeof sipper);
         sipper.fd = ends[0];
         CHECK_OK(gyre_op_recv(loop, ends[0], sipper.buf, SIP, 0, sip, &sipper, NULL));
         RUN_UNTIL(loop, sipper.total == PARCEL && completions == PARTS);
         for (part = 0; part < PARTS; part++) {
-            CHECK_EQ(parts[part].result, lengths[part]);
-            CHECK_EQ(parts[part].order, part + 1);
+            CHECK_EQ(parts[part].end.result, lengths[part]);
+            CHECK_EQ(parts[part].end.order, part + 1);
         }
         close_loop(loop);
         close_pair(ends);
@@ -520,7 +484,7 @@ static void a_send_to_a_peer_that_is_gone_is_epipe_and_raises_no_signal(void)
                     CHECK_SYS(close(ends[0]));
                     if (channel == TCP_SOCKETS) { /* which takes a first send, and is reset by its answer */
                         send_out(loop, (enum way)way, ends[1], "lost", 4, &transfers[0]);
-                        CHECK_EQ(result_of(loop, &transfers[0]), 4);
+                        CHECK_EQ(result_of(loop, &transfers[0].end), 4);
                     }
                 }
                 for (i = 0; i < 3; i++) /* SIGPIPE would end the process */
@@ -528,7 +492,7 @@ static void a_send_to_a_peer_that_is_gone_is_epipe_and_raises_no_signal(void)
                 if (waiting)
                     CHECK_SYS(close(ends[0]));
                 for (i = 0; i < 3; i++) {
-                    int64_t result = result_of(loop, &transfers[i]);
+                    int64_t result = result_of(loop, &transfers[i].end);
                     if (result == -ECONNRESET) /* unread data at the peer: told once */
                         CHECK(i == 0 && waiting && channel == UNIX_SOCKETS);
                     else
@@ -557,8 +521,8 @@ static void a_reset_by_the_peer_is_told_to_a_receive_that_waits(void)
         receive(loop, (enum way)way, ends[0], buf, sizeof buf, &transfers[1]);
         CHECK_SYS(setsockopt(ends[1], SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once));
         CHECK_SYS(close(ends[1]));
-        CHECK_STATUS((int)result_of(loop, &transfers[0]), -ECONNRESET);
-        CHECK_EQ(result_of(loop, &transfers[1]), 0); /* the error is told once by the kernel */
+        CHECK_STATUS((int)result_of(loop, &transfers[0].end), -ECONNRESET);
+        CHECK_EQ(result_of(loop, &transfers[1].end), 0); /* the error is told once by the kernel */
         close_loop(loop);
         CHECK_SYS(close(ends[0]));
     }
@@ -585,14 +549,14 @@ static void what_is_no_socket_completes_with_enotsock(void)
         send_out(loop, SOCKET_PLAIN, fds[i], buf, sizeof buf, &transfers[2]);
         send_out(loop, SOCKET_MESSAGE, fds[i], buf, sizeof buf, &transfers[3]);
         prepare(&transfers[4], NULL, 0);
-        CHECK_OK(gyre_op_accept(loop, fds[i], note, &transfers[4], &transfers[4].op));
+        CHECK_OK(gyre_op_accept(loop, fds[i], note, &transfers[4].end, &transfers[4].end.op));
         for (each = 0; each < 5; each++)
-            CHECK_STATUS((int)result_of(loop, &transfers[each]), -ENOTSOCK);
+            CHECK_STATUS((int)result_of(loop, &transfers[each].end), -ENOTSOCK);
     }
     prepare(&transfers[5], NULL, 0);
     CHECK_OK(gyre_op_connect(loop, ends[1], (struct sockaddr *)&address, sizeof address, note, &transfers[5],
-                             &transfers[5].op));
-    CHECK_STATUS((int)result_of(loop, &transfers[5]), -ENOTSOCK);
+                             &transfers[5].end.op));
+    CHECK_STATUS((int)result_of(loop, &transfers[5].end), -ENOTSOCK);
     close_loop(loop);
     close_pair(ends);
     CHECK_SYS(close(fds[2]));
@@ -614,9 +578,9 @@ static void descriptors_that_are_none_are_refused_at_the_submit(void)
     for (i = 0; i < 5; i++) {
         for (way = 0; way < WAYS; way++) {
             CHECK_STATUS(begin_receive(loop, (enum way)way, fds[i], buf, sizeof buf, &transfer), -EBADF);
-            CHECK_EQ(transfer.op.bits, 0);
+            CHECK_EQ(transfer.end.op.bits, 0);
             CHECK_STATUS(begin_send(loop, (enum way)way, fds[i], buf, sizeof buf, &transfer), -EBADF);
-            CHECK_EQ(transfer.op.bits, 0);
+            CHECK_EQ(transfer.end.op.bits, 0);
         }
         CHECK_STATUS(gyre_op_accept(loop, fds[i], note, &transfer, NULL), -EBADF);
         CHECK_STATUS(gyre_op_accept_many(loop, fds[i], note, &transfer, NULL), -EBADF);
@@ -627,7 +591,7 @@ static void descriptors_that_are_none_are_refused_at_the_submit(void)
     CHECK_EQ(stats_of(loop).op_in_flight, 0);
     CHECK_EQ(gyre_loop_is_alive(loop), 0);
     one_turn(loop);
-    CHECK_EQ(transfer.calls, 0);
+    CHECK_EQ(transfer.end.calls, 0);
     close_loop(loop);
 }
 
@@ -664,12 +628,12 @@ static void nothing_to_transfer_completes_with_0(void)
             int ends[2];
             make_channel((enum channel)channel, ends);
             send_out(loop, (enum way)way, ends[1], NULL, 0, &transfer);
-            CHECK_EQ(result_of(loop, &transfer), 0);
+            CHECK_EQ(result_of(loop, &transfer.end), 0);
             put(ends[1], "kept");
             receive(loop, (enum way)way, ends[0], NULL, 0, &transfer);
-            CHECK_EQ(result_of(loop, &transfer), 0);
+            CHECK_EQ(result_of(loop, &transfer.end), 0);
             receive(loop, (enum way)way, ends[0], buf, sizeof buf, &transfer);
-            CHECK_EQ(result_of(loop, &transfer), 4);
+            CHECK_EQ(result_of(loop, &transfer.end), 4);
             close_loop(loop);
             close_pair(ends);
         }
@@ -697,15 +661,15 @@ static void blocking_descriptors_stay_blocking_and_block_nothing(void)
             send_out(loop, (enum way)way, ends[1], bulk, sizeof bulk, &out);
             send_out(loop, (enum way)way, ends[1], bulk, sizeof bulk, &more); /* and more than there is room for */
             CHECK_OK(gyre_timer_open(loop, GYRE_MS(1), 0, count_timer, &ticks, NULL));
-            RUN_UNTIL(loop, ticks == 1 && out.calls == 1);
-            CHECK(out.result > 0 && out.result < (int64_t)sizeof bulk);
+            RUN_UNTIL(loop, ticks == 1 && out.end.calls == 1);
+            CHECK(out.end.result > 0 && out.end.result < (int64_t)sizeof bulk);
             let_pass(loop, GYRE_MS(1));
-            CHECK_EQ(in.calls, 0);
+            CHECK_EQ(in.end.calls, 0);
             CHECK_EQ(fcntl(back[0], F_GETFL), flags[0]);
             CHECK_EQ(fcntl(ends[1], F_GETFL), flags[1]);
             close_loop(loop);
-            CHECK_EQ(in.calls, 1); /* P7 */
-            CHECK_EQ(more.calls, 1);
+            CHECK_EQ(in.end.calls, 1); /* P7 */
+            CHECK_EQ(more.end.calls, 1);
             close_pair(ends);
             close_pair(back);
         }
@@ -729,9 +693,9 @@ static void data_taken_by_another_reader_blocks_nothing(void)
                 take_byte(ends[0]); /* readiness was there, and is gone */
                 one_turn(loop);
             }
-            CHECK_EQ(transfer.calls, 0);
+            CHECK_EQ(transfer.end.calls, 0);
             put_byte(ends[1]);
-            CHECK_EQ(result_of(loop, &transfer), 1);
+            CHECK_EQ(result_of(loop, &transfer.end), 1);
             close_loop(loop);
             close_pair(ends);
         }
@@ -754,12 +718,12 @@ static void an_operation_and_a_level_watcher_share_a_descriptor(void)
         io = watch(loop, ends[0], GYRE_READ, &ear);
         receive(loop, PLAIN, ends[0], buf, 2, &transfer);
         put(ends[1], "abc");
-        CHECK_EQ(result_of(loop, &transfer), 2);
+        CHECK_EQ(result_of(loop, &transfer.end), 2);
         RUN_UNTIL(loop, ear.calls > 0);
         heard = ear.calls;
         RUN_UNTIL(loop, ear.calls > heard + 2); /* "c" is still there: level-triggered goes on */
         receive(loop, PLAIN, ends[0], buf, 8, &transfer);
-        CHECK_EQ(result_of(loop, &transfer), 1);
+        CHECK_EQ(result_of(loop, &transfer.end), 1);
         one_turn(loop);
         heard = ear.calls;
         let_pass(loop, GYRE_MS(2));
@@ -769,10 +733,10 @@ static void an_operation_and_a_level_watcher_share_a_descriptor(void)
         CHECK_OK(gyre_io_set(io, 0));
         receive(loop, PLAIN, ends[0], buf, 1, &transfer);
         receive(loop, PLAIN, ends[0], buf, 1, &other);
-        CHECK_EQ(result_of(loop, &transfer), 1);
+        CHECK_EQ(result_of(loop, &transfer.end), 1);
         CHECK_OK(gyre_io_close(io)); /* the close of the watcher leaves the operation's */
         put_byte(ends[1]);
-        CHECK_EQ(result_of(loop, &other), 1);
+        CHECK_EQ(result_of(loop, &other.end), 1);
         CHECK_EQ(ear.last, GYRE_READ);
         close_loop(loop);
         close_pair(ends);
@@ -800,21 +764,21 @@ static void an_operation_and_an_edge_watcher_share_a_descriptor(void)
             receive(loop, PLAIN, ends[0], buf, 2, &transfer);
             receive(loop, PLAIN, ends[0], buf, 2, &other);
             put(ends[1], "abcde");
-            CHECK_EQ(result_of(loop, &transfer), 2);
-            CHECK_EQ(result_of(loop, &other), 2);
+            CHECK_EQ(result_of(loop, &transfer.end), 2);
+            CHECK_EQ(result_of(loop, &other.end), 2);
             RUN_UNTIL(loop, ear.calls > heard);
             receive(loop, PLAIN, ends[0], buf, 8, &transfer); /* there is no new edge for what was left */
-            CHECK_EQ(result_of(loop, &transfer), 1);
+            CHECK_EQ(result_of(loop, &transfer.end), 1);
             receive(loop, PLAIN, ends[0], buf, 8, &transfer);
             let_pass(loop, GYRE_MS(1));
-            CHECK_EQ(transfer.calls, 0);
+            CHECK_EQ(transfer.end.calls, 0);
             put(ends[1], "f");
-            CHECK_EQ(result_of(loop, &transfer), 1);
+            CHECK_EQ(result_of(loop, &transfer.end), 1);
         }
         receive(loop, PLAIN, ends[0], buf, 8, &transfer);
         CHECK_OK(gyre_io_close(io));
         put_byte(ends[1]);
-        CHECK_EQ(result_of(loop, &transfer), 1);
+        CHECK_EQ(result_of(loop, &transfer.end), 1);
         CHECK_EQ(ear.errors, 0);
         close_loop(loop);
         close_pair(ends);
@@ -843,12 +807,12 @@ static void a_descriptor_closed_and_reused_beneath_a_receive_gives_it_no_foreign
                 put(other[1], "foreign");
                 if (patient)
                     let_pass(loop, GYRE_MS(5));
-                if (stale.calls == 0)
-                    CHECK_OK(gyre_op_cancel(stale.op));
-                CHECK(result_of(loop, &stale) < 0 || stale.result == 0); /* an error, or the end of the old stream */
+                if (stale.end.calls == 0)
+                    CHECK_OK(gyre_op_cancel(stale.end.op));
+                CHECK(result_of(loop, &stale.end) <= 0); /* an error, or the end of the old stream */
                 CHECK_EQ(memcmp(buf, "--------", 8), 0);
                 receive(loop, (enum way)way, ends[0], own, sizeof own, &fresh); /* the number's owner has it all */
-                CHECK_EQ(result_of(loop, &fresh), 7);
+                CHECK_EQ(result_of(loop, &fresh.end), 7);
                 CHECK_EQ(memcmp(own, "foreign", 7), 0);
                 close_loop(loop);
                 close_pair(ends);
@@ -877,11 +841,11 @@ static void a_descriptor_closed_beneath_operations_ends_them_at_the_loops_close_
         close_pair(ends);
         let_pass(loop, GYRE_MS(1));
         close_loop(loop);
-        CHECK_EQ(in.calls, 1); /* P1 */
-        CHECK_EQ(queued.calls, 1);
-        CHECK_EQ(out.calls, 1);
-        CHECK(in.result <= 0 && queued.result <= 0);
-        CHECK(out.result < 0 || channel == TCP_SOCKETS);
+        CHECK_EQ(in.end.calls, 1); /* P1 */
+        CHECK_EQ(queued.end.calls, 1);
+        CHECK_EQ(out.end.calls, 1);
+        CHECK(in.end.result <= 0 && queued.end.result <= 0);
+        CHECK(out.end.result < 0 || channel == TCP_SOCKETS);
     }
 }
 
@@ -897,17 +861,17 @@ static void an_operation_keeps_the_loop_running_unless_told_not_to(void)
     receive(loop, PLAIN, ends[0], buf, sizeof buf, &transfer);
     CHECK_EQ(gyre_loop_is_alive(loop), 1);
     CHECK_EQ(stats_of(loop).op_in_flight, 1);
-    CHECK_OK(gyre_op_set_keepalive(transfer.op, 0));
+    CHECK_OK(gyre_op_set_keepalive(transfer.end.op, 0));
     CHECK_EQ(gyre_loop_run(loop, GYRE_RUN_DEFAULT), 0);
-    CHECK_EQ(transfer.calls, 0);
-    CHECK_OK(gyre_op_set_keepalive(transfer.op, 1));
+    CHECK_EQ(transfer.end.calls, 0);
+    CHECK_OK(gyre_op_set_keepalive(transfer.end.op, 1));
     put_byte(ends[1]);
     CHECK_EQ(gyre_loop_run(loop, GYRE_RUN_DEFAULT), 0); /* till it has completed */
-    CHECK_EQ(transfer.calls, 1);
+    CHECK_EQ(transfer.end.calls, 1);
     send_out(loop, PLAIN, ends[1], "x", 1, &other); /* what is done and not told keeps it running too */
     CHECK_EQ(gyre_loop_is_alive(loop), 1);
     CHECK_EQ(gyre_loop_run(loop, GYRE_RUN_DEFAULT), 0);
-    CHECK_EQ(other.calls, 1);
+    CHECK_EQ(other.end.calls, 1);
     CHECK_EQ(stats_of(loop).op_in_flight, 0);
     CHECK_EQ(stats_of(loop).completions, 2);
     close_loop(loop);

@@ -1,0 +1,378 @@
+//! Operations that the engine carries out: how those on sockets are started, and what comes of a result.
+//!
+//! A `_many` operation leaves the engine and comes back without the caller's seeing it: when there are no buffers, when
+//! it is paused, when the kernel wants it to be started anew. Its results are told in their order, and its end after all
+//! of them (P1). What comes while it is paused is held until it goes on.
+
+use super::buffers::Buffers;
+use super::core::{Call, Core};
+use super::operations::{Ask, Operation, State};
+use super::slots::{Kind, Object};
+use crate::demux::Events;
+use crate::proactor::{Cancel, Done, NO_BUFFER, Transfer, Work};
+use crate::status::{Result, Status};
+use crate::sys::io::Class;
+use std::collections::VecDeque;
+
+/// What came from the engine and was not told yet.
+pub struct Results {
+    /// To be told next, before what the engine has.
+    pub next: VecDeque<Done>,
+    /// Of operations that are paused. There is always room in `next` for all of these, and an end.
+    pub held: Vec<Done>,
+    /// How many results this turn takes.
+    pub quota: usize,
+    /// The `recv_many` that wait for a buffer, by handle.
+    pub starved: Vec<u64>,
+}
+
+impl Results {
+    /// None.
+    pub const EMPTY: Results = Results { next: VecDeque::new(), held: Vec::new(), quota: 0, starved: Vec::new() };
+
+    /// Keeps a result of an operation that is paused; `false` for want of memory.
+    fn hold(&mut self, done: Done) -> bool {
+        let room = self.held.len().saturating_add(3);
+        let has_room = self.held.try_reserve(1).is_ok() && self.next.try_reserve(room).is_ok();
+        if has_room {
+            self.held.push(done);
+        }
+        has_room
+    }
+
+    /// What was held of an operation is told next.
+    fn release(&mut self, id: u64) {
+        let next = &mut self.next;
+        self.held.retain(|done| {
+            if done.id == id {
+                next.push_back(*done); // within the capacity that `hold` reserved
+            }
+            done.id != id
+        });
+    }
+}
+
+impl Operation {
+    /// What an engine that takes sockets is asked for.
+    pub fn transfer(&mut self) -> Option<Transfer> {
+        if self.class != Class::Socket || self.ask.is_empty() {
+            return None;
+        }
+        let sent = self.sent;
+        match self.ask {
+            Ask::Recv { buf, len, flags } => Some(Transfer::Receive { buf, len, flags }),
+            Ask::File(Work::Read { buf, len }) => Some(Transfer::Receive { buf, len, flags: 0 }),
+            Ask::Send { buf, len, flags, all } => {
+                Some(Transfer::Send { buf: buf.wrapping_add(sent), len: len.saturating_sub(sent), flags, all })
+            }
+            Ask::File(Work::Write { buf, len }) => Some(Transfer::Send { buf, len, flags: 0, all: false }),
+            Ask::RecvMessage { message, flags } => Some(Transfer::ReceiveMessage { message, flags }),
+            Ask::SendMessage { message, flags } => Some(Transfer::SendMessage { message, flags }),
+            Ask::Accept => {
+                let (address, len) = self.peer.room();
+                Some(Transfer::Accept { address, len })
+            }
+            Ask::AcceptMany => Some(Transfer::AcceptMany),
+            Ask::ReceiveMany => Some(Transfer::ReceiveMany),
+            _ => None,
+        }
+    }
+}
+
+impl Core {
+    /// Has the engine carry out an operation on a socket.
+    pub fn start_transfer(&mut self, index: u32, transfer: &Transfer) -> Result<()> {
+        let bits = self.slots.bits(index);
+        if matches!(transfer, Transfer::ReceiveMany) {
+            self.lend_more()?;
+        }
+        let Some(operation) = self.operation(index) else { return Ok(()) };
+        let fd = operation.fd;
+        self.operations.engine.start_transfer(bits, fd, transfer)?;
+        self.note_running(index);
+        if !self.in_run {
+            // Not for the next turn to submit: the host may close the descriptor before, and its number be another's.
+            self.operations.submit();
+        }
+        Ok(())
+    }
+
+    /// The engine has the operation.
+    pub fn note_running(&mut self, index: u32) {
+        if let Some(operation) = self.operation(index) {
+            operation.state = State::Running;
+            self.operations.running = self.operations.running.saturating_add(1);
+        }
+    }
+
+    /// The engine has the operation no more.
+    fn note_left(&mut self, index: u32) {
+        if let Some(operation) = self.operation(index)
+            && operation.state == State::Running
+        {
+            operation.state = State::Queued;
+            self.operations.running = self.operations.running.saturating_sub(1);
+        }
+    }
+
+    /// The next call that a result of the engine's means.
+    pub fn next_result(&mut self) -> Option<Call> {
+        while self.operations.results.quota > 0 {
+            self.operations.results.quota = self.operations.results.quota.saturating_sub(1);
+            let done = match self.operations.results.next.pop_front() {
+                Some(done) => done,
+                None => {
+                    let done = self.operations.engine.reap()?;
+                    self.note_done(&done);
+                    done
+                }
+            };
+            if let Some(call) = self.take_done(done) {
+                return Some(call);
+            }
+        }
+        None
+    }
+
+    fn note_done(&mut self, done: &Done) {
+        if done.buffer != NO_BUFFER {
+            self.operations.buffers.with_engine = self.operations.buffers.with_engine.saturating_sub(1);
+        }
+        if !done.more
+            && let Ok(index) = self.slots.find(done.id, Kind::Op)
+        {
+            self.note_left(index);
+        }
+    }
+
+    fn take_done(&mut self, done: Done) -> Option<Call> {
+        let found = self.slots.find(done.id, Kind::Op);
+        let Some((index, ask)) = found.ok().and_then(|index| Some((index, self.operation(index)?.ask))) else {
+            if done.buffer != NO_BUFFER {
+                self.give_back(done.buffer);
+            }
+            return None;
+        };
+        if matches!(ask, Ask::Accept | Ask::AcceptMany) && done.result != i64::from(Status::ECANCELED.code()) {
+            self.statistics.accept_calls = self.statistics.accept_calls.wrapping_add(1);
+        }
+        match ask {
+            Ask::AcceptMany if done.result >= 0 => self.take_one_of_many(index, done),
+            Ask::ReceiveMany if done.result > 0 && done.buffer != NO_BUFFER => self.take_one_of_many(index, done),
+            _ => {
+                if done.buffer != NO_BUFFER {
+                    self.give_back(done.buffer);
+                }
+                if done.more { None } else { self.take_end(index, ask, done) }
+            }
+        }
+    }
+
+    /// A connection, or a buffer that was received into.
+    fn take_one_of_many(&mut self, index: u32, done: Done) -> Option<Call> {
+        let operation = self.operation(index)?;
+        let goes_on = operation.ended_by == 0;
+        if operation.paused && goes_on {
+            // It is known already whether the engine goes on: when it is told, that is not to be looked at again.
+            let held = self.operations.results.hold(Done { more: true, ..done });
+            if held {
+                return None;
+            } // without memory it is told in spite of the pause: better than to lose it
+        }
+        let call = self.tell_one_of_many(index, done.result, done.buffer);
+        if !done.more {
+            self.go_on(index);
+        }
+        call
+    }
+
+    /// An operation that has left the engine is started again, unless it is paused, or ended: then that is its result.
+    fn go_on(&mut self, index: u32) {
+        let Some(operation) = self.operation(index) else { return };
+        if operation.state != State::Queued {
+            return;
+        }
+        let (ended_by, paused) = (operation.ended_by, operation.paused);
+        let result = match ended_by {
+            0 if paused => return,
+            0 => match self.start(index) {
+                Ok(()) => return,
+                Err(status) => i64::from(status.code()),
+            },
+            ended_by => i64::from(ended_by),
+        };
+        self.complete(index, result);
+    }
+
+    /// The engine's last word on an operation, for now.
+    fn take_end(&mut self, index: u32, ask: Ask, done: Done) -> Option<Call> {
+        let operation = self.operation(index)?;
+        let canceled = done.result == i64::from(Status::ECANCELED.code());
+        let (ended_by, asked) = (operation.ended_by, core::mem::take(&mut operation.cancel_asked));
+        let status = Status::from_result(done.result);
+        let begins_again = match status {
+            Some(Status::ECANCELED) => asked, // by a pause, or because the thread has ended
+            Some(Status::ECONNABORTED) => matches!(ask, Ask::Accept | Ask::AcceptMany),
+            Some(Status::EAGAIN | Status::EINTR) => ask.is_many(),
+            Some(Status::ENOBUFS) => matches!(ask, Ask::ReceiveMany),
+            _ => false,
+        };
+        let mut result = if ended_by != 0 && (canceled || begins_again) { i64::from(ended_by) } else { done.result };
+        let mut sent_a_part = false;
+        if let Ask::Send { len, all: true, .. } = ask {
+            let bytes = usize::try_from(done.result).unwrap_or(0);
+            operation.sent = operation.sent.saturating_add(bytes);
+            sent_a_part = bytes > 0 && operation.sent < len;
+            if operation.sent > 0 && (done.result >= 0 || canceled) {
+                result = operation.sent as i64;
+            }
+        }
+        if ended_by == 0 && (begins_again || sent_a_part) {
+            if status == Some(Status::ENOBUFS) {
+                self.starve(index)
+            } else {
+                self.go_on(index)
+            }
+            return self.tell_if_completed(index);
+        }
+        let operation = self.operation(index)?;
+        if operation.paused && ended_by == 0 && operation.state == State::Queued && self.operations.results.hold(done) {
+            if let Some(operation) = self.operation(index) {
+                operation.state = State::Ending;
+            }
+            return None;
+        }
+        self.complete(index, result);
+        self.tell_if_completed(index)
+    }
+
+    fn tell_if_completed(&mut self, index: u32) -> Option<Call> {
+        if self.operation(index).is_some_and(|operation| operation.state == State::Completed) {
+            return self.tell(index);
+        }
+        None
+    }
+
+    /// There was no buffer to receive into.
+    fn starve(&mut self, index: u32) {
+        match self.lend_more() {
+            Ok(()) if self.operations.buffers.with_engine > 0 => self.go_on(index),
+            Ok(()) => self.note_starved(index),
+            Err(status) => self.complete(index, i64::from(status.code())),
+        }
+    }
+
+    /// The operation waits for a buffer to come back.
+    pub fn note_starved(&mut self, index: u32) {
+        let bits = self.slots.bits(index);
+        if let Some(operation) = self.operation(index)
+            && !operation.starved
+        {
+            operation.starved = true;
+            self.operations.results.starved.push(bits); // within the capacity that `op_open` reserved
+        }
+    }
+
+    /// Buffers have come back: what waited for them goes on. Once a turn, so that many buffers serve many.
+    pub fn feed_starved(&mut self) {
+        let buffers: &Buffers = &self.operations.buffers;
+        if self.operations.results.starved.is_empty() || !(buffers.with_engine > 0 || buffers.has_one()) {
+            return;
+        }
+        for place in 0..self.operations.results.starved.len() {
+            let bits = self.operations.results.starved.get(place).copied().unwrap_or_default();
+            let Ok(index) = self.slots.find(bits, Kind::Op) else { continue };
+            let Some(operation) = self.operation(index) else { continue };
+            operation.starved = false;
+            let (fd, state, paused) = (operation.fd, operation.state, operation.paused);
+            match state {
+                State::Queued => self.go_on(index),
+                State::Waiting if !paused && self.wait_for(fd, Events::READ).is_err() => {
+                    self.complete(index, i64::from(Status::EBADF.code()));
+                }
+                _ => {}
+            }
+        }
+        self.operations.results.starved.clear();
+    }
+
+    /// Ends an operation that the engine does not have, after what is still to be told of it.
+    pub fn finish(&mut self, index: u32, result: i64) {
+        let bits = self.slots.bits(index);
+        self.operations.results.release(bits);
+        let Some(operation) = self.operation(index) else { return };
+        if operation.state == State::Ending {
+            return; // its real end is among what is told next
+        }
+        if operation.ask.is_many()
+            && self.operations.results.next.iter().any(|done| done.id == bits)
+            && self.operations.results.next.try_reserve(1).is_ok()
+        {
+            self.operations.results.next.push_back(Done::new(bits, result));
+            if let Some(operation) = self.operation(index) {
+                operation.state = State::Ending;
+            }
+            return;
+        }
+        self.complete(index, result);
+    }
+
+    /// Asks the engine for an operation back. Returns whether it is back already.
+    pub fn ask_back(&mut self, index: u32) -> bool {
+        let bits = self.slots.bits(index);
+        let Some(operation) = self.operation(index) else { return false };
+        if core::mem::replace(&mut operation.cancel_asked, true) {
+            return false; // by an earlier pause
+        }
+        if self.operations.engine.cancel(bits) == Cancel::Comes {
+            return false;
+        }
+        self.note_left(index);
+        if let Some(operation) = self.operation(index) {
+            operation.cancel_asked = false;
+        }
+        true
+    }
+
+    /// Stops a `_many` operation from taking more, or lets it go on.
+    pub fn op_pause(&mut self, index: u32, pause: bool) -> Result<()> {
+        let bits = self.slots.bits(index);
+        let Some(operation) = self.operation(index) else { return Err(Status::EHANDLE) };
+        if !operation.ask.is_many() {
+            return Err(Status::EINVAL);
+        }
+        operation.paused = pause;
+        let (fd, state, starved) = (operation.fd, operation.state, operation.starved);
+        self.slots.refresh(index);
+        match state {
+            State::Waiting if starved => {}
+            State::Waiting if pause => self.stop_waiting(fd, Events::READ),
+            State::Waiting => self.wait_for(fd, Events::READ)?,
+            State::Running if pause => {
+                self.ask_back(index);
+            }
+            State::Running | State::Queued | State::Ending if !pause => {
+                self.operations.results.release(bits);
+                if !starved {
+                    self.go_on(index);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The owner's thread is about to end, and with it what the kernel does for it: the engine is asked for all back, and
+    /// what had not ended is started again when another thread runs the loop.
+    pub fn operations_leave_thread(&mut self) {
+        if !self.operations.engine.is_bound_to_thread() {
+            return;
+        }
+        for slot in self.slots.iter_mut() {
+            if let Object::Op(op) = &mut slot.object {
+                op.note_asked_back();
+            }
+        }
+        self.operations.engine.leave_thread();
+    }
+}
