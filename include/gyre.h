@@ -307,7 +307,8 @@ typedef struct {
      */
     uint32_t buffer_size;
     /**
-     * How many such buffers there may be; default 1024. They are made when they are needed.
+     * How many such buffers there may be; default 1024, at most 32,768. They are made when they are needed. What an
+     * engine had received for an operation that was then paused does not count, up to as many again.
      */
     uint32_t buffer_count;
 } gyre_loop_options;
@@ -555,17 +556,6 @@ typedef struct {
      */
     uint64_t bits;
 } gyre_buffer;
-
-/**
- * `struct aioinit` of <aio.h>, a GNU extension that the libc crate does not declare.
- */
-typedef struct {
-    int threads;
-    int requests;
-    int unused[4];
-    int idle_seconds;
-    int reserved;
-} AioInit;
 
 #ifdef __cplusplus
 extern "C" {
@@ -1743,8 +1733,6 @@ void *gyre_op_user_data(gyre_op op);
  * Thread: the owner. Ownership: the pointer stays the caller's.
  */
 int gyre_op_set_user_data(gyre_op op, void *user_data);
-
-extern void aio_init(const AioInit *init);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -23,3 +23,29 @@ fn the_committed_header_is_the_one_that_the_sources_make() {
         line.map(|line| line + 1)
     );
 }
+
+/// A host may include any other header beside it.
+#[test]
+fn every_name_that_the_header_declares_is_gyres() {
+    let header = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/include/gyre.h")).unwrap();
+    let is_ours = |name: &str| name.starts_with("gyre_") || name.starts_with("GYRE_");
+    let mut count = 0;
+    for line in header.lines() {
+        let name = if let Some(name) = line.strip_prefix("} ") {
+            name.strip_suffix(';')
+        } else if line.starts_with(|first: char| first.is_ascii_alphabetic()) && line.contains('(') {
+            let line =
+                line.strip_prefix("typedef ").map_or(line, |line| line.split_once("(*").map_or(line, |both| both.1));
+            line.split('(').next().and_then(|front| front.rsplit([' ', '*']).next())
+        } else if let Some(name) = line.strip_prefix("#define ") {
+            name.split([' ', '(']).next()
+        } else {
+            None
+        };
+        if let Some(name) = name {
+            count += 1;
+            assert!(is_ours(name), "{line}");
+        }
+    }
+    assert!(count > 60, "only {count} names found: the test does not see them any more");
+}

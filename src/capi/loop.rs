@@ -5,7 +5,7 @@ use crate::event_loop::callback::gyre_post_cb;
 use crate::event_loop::handle::{gyre_loop, place_of};
 use crate::event_loop::place::{Post, place};
 use crate::event_loop::{Loop, RunMode, Settings};
-use crate::proactor::{AioSettings, Notify};
+use crate::proactor::{AioSettings, MOST_LENT, Notify};
 use crate::status::{Result, Status};
 use crate::sys::memory::UserData;
 use core::ffi::{c_char, c_int, c_void};
@@ -91,7 +91,8 @@ pub struct gyre_loop_options {
     pub file_threads: u32,
     /// Bytes a buffer of gyre_op_recv_many; default 16 KiB.
     pub buffer_size: u32,
-    /// How many such buffers there may be; default 1024. They are made when they are needed.
+    /// How many such buffers there may be; default 1024, at most 32,768. They are made when they are needed. What an
+    /// engine had received for an operation that was then paused does not count, up to as many again.
     pub buffer_count: u32,
 }
 
@@ -194,7 +195,7 @@ unsafe fn read_options(options: *const gyre_loop_options) -> Result<Settings> {
         file_threads: or(options.file_threads, DEFAULTS.file_threads).min(MAX_FILE_THREADS),
         aio: AioSettings { notify, signal: options.aio_signal, threads: options.aio_threads as usize, in_flight: 0 },
         buffer_size: or(options.buffer_size, DEFAULTS.buffer_size),
-        buffer_count: or(options.buffer_count, DEFAULTS.buffer_count),
+        buffer_count: or(options.buffer_count, DEFAULTS.buffer_count).min(MOST_LENT),
     })
 }
 

@@ -3,6 +3,7 @@
 
 use super::core::Core;
 use super::slots::{NONE, Object};
+use crate::proactor::MOST_LENT;
 use crate::status::{Result, Status};
 use crate::sys::memory::{UserData, reserve, reserve_to};
 
@@ -17,12 +18,15 @@ pub struct Buffers {
     free: Vec<u32>,
     /// How many the engine has.
     pub with_engine: usize,
+    /// How many hold what was received for operations that are paused. Up to as many as there may be at all are made in
+    /// their place, so that a paused operation does not keep the others from receiving.
+    pub withheld: usize,
 }
 
 impl Buffers {
     /// No buffers yet.
     pub fn new(size: usize, limit: usize) -> Buffers {
-        Buffers { size, limit, made: Vec::new(), free: Vec::new(), with_engine: 0 }
+        Buffers { size, limit, made: Vec::new(), free: Vec::new(), with_engine: 0, withheld: 0 }
     }
 
     /// Bytes of a buffer.
@@ -35,7 +39,7 @@ impl Buffers {
         if let Some(index) = self.free.pop() {
             return Ok(Some(index));
         }
-        if self.made.len() >= self.limit {
+        if !self.may_make_one() {
             return Ok(None);
         }
         let mut buffer = Vec::new();
@@ -54,7 +58,12 @@ impl Buffers {
 
     /// Whether [`Buffers::take`] has one, or can make one.
     pub fn has_one(&self) -> bool {
-        !self.free.is_empty() || self.made.len() < self.limit
+        !self.free.is_empty() || self.may_make_one()
+    }
+
+    fn may_make_one(&self) -> bool {
+        let limit = self.limit.saturating_add(self.withheld.min(self.limit));
+        self.made.len() < limit.min(MOST_LENT)
     }
 
     /// Takes a buffer back that nobody uses any more.
@@ -118,7 +127,7 @@ impl Core {
                 *held = true;
             }
         }
-        self.operations.buffers.with_engine = 0;
+        (self.operations.buffers.with_engine, self.operations.buffers.withheld) = (0, 0);
         self.operations.buffers.free.clear();
         let free = (0u32..).zip(held).filter_map(|(index, held)| (!held).then_some(index));
         self.operations.buffers.free.extend(free); // within the capacity that `take` reserved

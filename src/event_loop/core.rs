@@ -384,12 +384,12 @@ impl Core {
     /// Sends what has changed to the kernel, then says how long a wait may last: at most `limit`. What was submitted goes to
     /// the kernel here, unless the wait is going to be the engine's.
     #[inline]
-    pub fn prepare_wait(&mut self, limit: u64, in_engine: Option<RawFd>) -> Result<u64> {
+    pub fn prepare_wait(&mut self, limit: u64, in_engine: bool) -> Result<u64> {
         if self.descriptors.rebuild {
             self.rebuild()?;
         }
         self.flush_interest();
-        if in_engine.is_none() {
+        if !in_engine {
             self.operations.submit();
         }
         if limit == 0
@@ -413,8 +413,9 @@ impl Core {
     #[inline]
     pub fn wait(&mut self, limit: u64) -> Result<()> {
         self.feed_starved();
-        let in_engine = if self.operations.wants_to_wait() { self.demux.pollable() } else { None };
+        let in_engine = self.operations.wants_to_wait() && self.demux.pollable().is_some();
         let mut timeout = self.prepare_wait(limit, in_engine)?;
+        let in_engine = if in_engine { self.demux.pollable() } else { None };
         let place = place(self.place);
         if timeout > 0 && !place.begin_sleep() {
             timeout = 0;

@@ -439,6 +439,6 @@ impl Loop {
             return Ok(0);
         }
         core.feed_starved();
-        core.prepare_wait(FOREVER, None)
+        core.prepare_wait(FOREVER, false)
     }
 }

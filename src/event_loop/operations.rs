@@ -105,7 +105,7 @@ pub struct Op {
 impl Op {
     /// Whether it can still bring a callback by itself: not while it is paused.
     pub fn is_active(&self) -> bool {
-        !self.operation.paused || self.operation.state == State::Completed
+        !self.operation.paused || self.operation.ended_by != 0 || self.operation.state == State::Completed
     }
 
     /// Notes that the engine was asked for it back, if it has it.
@@ -154,11 +154,19 @@ struct Queues {
     closing: u32,
     /// What the heads wait for.
     waiting: Events,
+    /// What stands behind the descriptor, as found out for the operations that are pending on it.
+    class: Option<Class>,
 }
 
 impl Queues {
-    const EMPTY: Queues =
-        Queues { reads: List::EMPTY, writes: List::EMPTY, others: List::EMPTY, closing: NONE, waiting: Events::NONE };
+    const EMPTY: Queues = Queues {
+        reads: List::EMPTY,
+        writes: List::EMPTY,
+        others: List::EMPTY,
+        closing: NONE,
+        waiting: Events::NONE,
+        class: None,
+    };
 
     fn is_quiet(&self) -> bool {
         self.reads.is_empty() && self.writes.is_empty()
@@ -241,7 +249,7 @@ impl Operations {
     /// Whether operations are to be told.
     #[inline]
     pub fn has_completed(&self) -> bool {
-        self.completed_count > 0 || !self.results.next.is_empty()
+        self.completed_count > 0 || self.results.has_some()
     }
 
     /// Whether the engine has nothing that is done.
@@ -383,7 +391,8 @@ impl Core {
             return Err(Status::EBADF);
         }
         let class = match ask {
-            Ask::File(_) | Ask::Close => class_of(fd)?,
+            Ask::File(_) => self.class_of(fd)?,
+            Ask::Close => class_of(fd)?,
             _ => Class::Socket,
         };
         if matches!(ask, Ask::ReceiveMany) {
@@ -391,8 +400,8 @@ impl Core {
         }
         // Where nothing else finds out: an engine tells only later that there is no such descriptor. What others are
         // pending on was open when they came.
-        let takes_sockets = self.operations.engine.takes_sockets();
-        if takes_sockets && self.operations.queues(fd).is_some_and(|queues| queues.is_quiet()) {
+        let is_unchecked = self.operations.engine.takes_sockets() && !matches!(ask, Ask::File(_) | Ask::Close);
+        if is_unchecked && self.operations.queues(fd).is_some_and(|queues| queues.is_quiet()) {
             check_open(fd)?;
         }
         if class != Class::File && offset > 0 && matches!(ask, Ask::File(_)) {
@@ -427,6 +436,20 @@ impl Core {
             return Err(status);
         }
         Ok(self.slots.bits(index))
+    }
+
+    /// What stands behind a descriptor; known while operations are pending on it.
+    fn class_of(&mut self, fd: RawFd) -> Result<Class> {
+        let Some(queues) = self.operations.queues(fd) else { return class_of(fd) };
+        let is_pending = !(queues.is_quiet() && queues.others.is_empty());
+        match queues.class {
+            Some(class) if is_pending => Ok(class),
+            _ => {
+                let class = class_of(fd)?;
+                queues.class = Some(class);
+                Ok(class)
+            }
+        }
     }
 
     /// Accepts a sleep.
@@ -681,7 +704,7 @@ impl Core {
     /// Begins to tell what is completed now.
     pub fn begin_completions(&mut self) {
         let ready = if self.operations.running > 0 { self.operations.engine.ready() } else { 0 };
-        self.operations.results.quota = self.operations.results.next.len().saturating_add(ready);
+        self.begin_results(ready);
         self.operations.quota = self.operations.completed_count;
     }
 
@@ -705,7 +728,7 @@ impl Core {
                 self.operations.engine.drain();
             }
             self.begin_completions();
-            if self.operations.quota == 0 && self.operations.results.quota == 0 {
+            if self.operations.running == 0 && !self.operations.has_completed() {
                 return None;
             }
         }
@@ -755,7 +778,7 @@ impl Core {
             }
             let accepts = matches!(operation.ask, Ask::Accept | Ask::AcceptMany);
             let attempt = operation.attempt(&mut self.operations.buffers);
-            if accepts && !matches!(attempt, Attempt::NotReady) {
+            if accepts && matches!(attempt, Attempt::Done(_)) {
                 self.statistics.accept_calls = self.statistics.accept_calls.wrapping_add(1);
             }
             match attempt {
@@ -794,6 +817,9 @@ impl Core {
         let slot = self.slots.get(index)?;
         let Object::Op(Op { callback, operation }) = &slot.object else { return None };
         let (callback, fd, user_data) = (*callback, operation.fd, slot.user_data);
+        if buffer == NONE {
+            self.statistics.accept_calls = self.statistics.accept_calls.wrapping_add(1);
+        }
         self.operations.current.bits = bits;
         self.operations.current.buffer = buffer;
         self.statistics.completions = self.statistics.completions.wrapping_add(1);
@@ -834,11 +860,14 @@ impl Core {
             return Ok(()); // it comes with its result, or with the status that was first
         }
         operation.ended_by = status.code();
+        let state = operation.state;
         let partial = operation.sent as i64;
         let result = if partial > 0 { partial } else { i64::from(status.code()) };
-        if operation.state != State::Running || self.ask_back(index) {
+        if state != State::Running || self.ask_back(index) {
             self.finish(index, result);
         }
+        self.slots.refresh(index); // what is paused keeps the loop alive now, until its end is told
+        self.release_held();
         Ok(())
     }
 

@@ -4,7 +4,6 @@
 //! it is paused, when the kernel wants it to be started anew. Its results are told in their order, and its end after all
 //! of them (P1). What comes while it is paused is held until it goes on.
 
-use super::buffers::Buffers;
 use super::core::{Call, Core};
 use super::operations::{Ask, Operation, State};
 use super::slots::{Kind, Object};
@@ -14,45 +13,39 @@ use crate::status::{Result, Status};
 use crate::sys::io::Class;
 use std::collections::VecDeque;
 
-/// What came from the engine and was not told yet.
+/// What came from the engine.
 pub struct Results {
-    /// To be told next, before what the engine has.
-    pub next: VecDeque<Done>,
-    /// Of operations that are paused. There is always room in `next` for all of these, and an end.
-    pub held: Vec<Done>,
+    /// What was not told, because its operation was paused; in the order in which it came. The end of such an operation
+    /// comes behind.
+    held: VecDeque<Done>,
+    /// Whether some of these may be told by now.
+    released: bool,
     /// How many results this turn takes.
-    pub quota: usize,
+    quota: usize,
     /// The `recv_many` that wait for a buffer, by handle.
     pub starved: Vec<u64>,
 }
 
 impl Results {
     /// None.
-    pub const EMPTY: Results = Results { next: VecDeque::new(), held: Vec::new(), quota: 0, starved: Vec::new() };
+    pub const EMPTY: Results = Results { held: VecDeque::new(), released: false, quota: 0, starved: Vec::new() };
 
-    /// Keeps a result of an operation that is paused; `false` for want of memory.
-    fn hold(&mut self, done: Done) -> bool {
-        let room = self.held.len().saturating_add(3);
-        let has_room = self.held.try_reserve(1).is_ok() && self.next.try_reserve(room).is_ok();
-        if has_room {
-            self.held.push(done);
-        }
-        has_room
+    /// Whether something is to be told besides what the engine has.
+    pub fn has_some(&self) -> bool {
+        self.released
     }
 
-    /// What was held of an operation is told next.
-    fn release(&mut self, id: u64) {
-        let next = &mut self.next;
-        self.held.retain(|done| {
-            if done.id == id {
-                next.push_back(*done); // within the capacity that `hold` reserved
-            }
-            done.id != id
-        });
+    fn holds_of(&self, id: u64) -> bool {
+        self.held.iter().any(|done| done.id == id)
     }
 }
 
 impl Operation {
+    /// Whether nothing is to be told of it for now.
+    fn is_withheld(&self) -> bool {
+        self.paused && self.ended_by == 0
+    }
+
     /// What an engine that takes sockets is asked for.
     pub fn transfer(&mut self) -> Option<Transfer> {
         if self.class != Class::Socket || self.ask.is_empty() {
@@ -115,11 +108,17 @@ impl Core {
         }
     }
 
+    /// Begins a turn's results, of which the engine has so many.
+    pub fn begin_results(&mut self, ready: usize) {
+        let held = if self.operations.results.released { self.operations.results.held.len() } else { 0 };
+        self.operations.results.quota = ready.saturating_add(held);
+    }
+
     /// The next call that a result of the engine's means.
     pub fn next_result(&mut self) -> Option<Call> {
         while self.operations.results.quota > 0 {
             self.operations.results.quota = self.operations.results.quota.saturating_sub(1);
-            let done = match self.operations.results.next.pop_front() {
+            let done = match self.next_held() {
                 Some(done) => done,
                 None => {
                     let done = self.operations.engine.reap()?;
@@ -132,6 +131,38 @@ impl Core {
             }
         }
         None
+    }
+
+    /// The first held result whose operation is not paused any more, or ended.
+    fn next_held(&mut self) -> Option<Done> {
+        if !self.operations.results.released {
+            return None;
+        }
+        for place in 0..self.operations.results.held.len() {
+            let id = self.operations.results.held.get(place)?.id;
+            let found = self.slots.find(id, Kind::Op).ok().and_then(|index| self.operation(index));
+            if !found.is_some_and(|operation| operation.is_withheld()) {
+                let done = self.operations.results.held.remove(place)?;
+                if done.buffer != NO_BUFFER {
+                    self.operations.buffers.withheld = self.operations.buffers.withheld.saturating_sub(1);
+                }
+                return Some(done);
+            }
+        }
+        self.operations.results.released = false;
+        None
+    }
+
+    /// Keeps a result of an operation that is paused; `false` for want of memory.
+    fn hold(&mut self, done: Done) -> bool {
+        if self.operations.results.held.try_reserve(2).is_err() {
+            return false;
+        }
+        self.operations.results.held.push_back(done);
+        if done.buffer != NO_BUFFER {
+            self.operations.buffers.withheld = self.operations.buffers.withheld.saturating_add(1);
+        }
+        true
     }
 
     fn note_done(&mut self, done: &Done) {
@@ -153,9 +184,6 @@ impl Core {
             }
             return None;
         };
-        if matches!(ask, Ask::Accept | Ask::AcceptMany) && done.result != i64::from(Status::ECANCELED.code()) {
-            self.statistics.accept_calls = self.statistics.accept_calls.wrapping_add(1);
-        }
         match ask {
             Ask::AcceptMany if done.result >= 0 => self.take_one_of_many(index, done),
             Ask::ReceiveMany if done.result > 0 && done.buffer != NO_BUFFER => self.take_one_of_many(index, done),
@@ -170,15 +198,11 @@ impl Core {
 
     /// A connection, or a buffer that was received into.
     fn take_one_of_many(&mut self, index: u32, done: Done) -> Option<Call> {
-        let operation = self.operation(index)?;
-        let goes_on = operation.ended_by == 0;
-        if operation.paused && goes_on {
-            // It is known already whether the engine goes on: when it is told, that is not to be looked at again.
-            let held = self.operations.results.hold(Done { more: true, ..done });
-            if held {
-                return None;
-            } // without memory it is told in spite of the pause: better than to lose it
-        }
+        // It is known already whether the engine goes on: when it is told, that is not to be looked at again.
+        let is_withheld = self.operation(index)?.is_withheld();
+        if is_withheld && self.hold(Done { more: true, ..done }) {
+            return None;
+        } // without memory it is told in spite of the pause: better than to lose it
         let call = self.tell_one_of_many(index, done.result, done.buffer);
         if !done.more {
             self.go_on(index);
@@ -206,8 +230,11 @@ impl Core {
 
     /// The engine's last word on an operation, for now.
     fn take_end(&mut self, index: u32, ask: Ask, done: Done) -> Option<Call> {
-        let operation = self.operation(index)?;
         let canceled = done.result == i64::from(Status::ECANCELED.code());
+        if matches!(ask, Ask::Accept | Ask::AcceptMany) && !canceled {
+            self.statistics.accept_calls = self.statistics.accept_calls.wrapping_add(1);
+        }
+        let operation = self.operation(index)?;
         let (ended_by, asked) = (operation.ended_by, core::mem::take(&mut operation.cancel_asked));
         let status = Status::from_result(done.result);
         let begins_again = match status {
@@ -235,11 +262,8 @@ impl Core {
             }
             return self.tell_if_completed(index);
         }
-        let operation = self.operation(index)?;
-        if operation.paused && ended_by == 0 && operation.state == State::Queued && self.operations.results.hold(done) {
-            if let Some(operation) = self.operation(index) {
-                operation.state = State::Ending;
-            }
+        if self.operation(index)?.is_withheld() && self.hold(done) {
+            self.operation(index)?.state = State::Ending;
             return None;
         }
         self.complete(index, result);
@@ -275,8 +299,8 @@ impl Core {
 
     /// Buffers have come back: what waited for them goes on. Once a turn, so that many buffers serve many.
     pub fn feed_starved(&mut self) {
-        let buffers: &Buffers = &self.operations.buffers;
-        if self.operations.results.starved.is_empty() || !(buffers.with_engine > 0 || buffers.has_one()) {
+        let has_buffers = self.operations.buffers.with_engine > 0 || self.operations.buffers.has_one();
+        if self.operations.results.starved.is_empty() || !has_buffers {
             return;
         }
         for place in 0..self.operations.results.starved.len() {
@@ -299,22 +323,22 @@ impl Core {
     /// Ends an operation that the engine does not have, after what is still to be told of it.
     pub fn finish(&mut self, index: u32, result: i64) {
         let bits = self.slots.bits(index);
-        self.operations.results.release(bits);
         let Some(operation) = self.operation(index) else { return };
         if operation.state == State::Ending {
             return; // its real end is among what is told next
         }
-        if operation.ask.is_many()
-            && self.operations.results.next.iter().any(|done| done.id == bits)
-            && self.operations.results.next.try_reserve(1).is_ok()
-        {
-            self.operations.results.next.push_back(Done::new(bits, result));
+        if self.operations.results.holds_of(bits) && self.hold(Done::new(bits, result)) {
             if let Some(operation) = self.operation(index) {
                 operation.state = State::Ending;
             }
             return;
         }
         self.complete(index, result);
+    }
+
+    /// What was held of operations may be told: one goes on, or was ended.
+    pub fn release_held(&mut self) {
+        self.operations.results.released = !self.operations.results.held.is_empty();
     }
 
     /// Asks the engine for an operation back. Returns whether it is back already.
@@ -336,7 +360,6 @@ impl Core {
 
     /// Stops a `_many` operation from taking more, or lets it go on.
     pub fn op_pause(&mut self, index: u32, pause: bool) -> Result<()> {
-        let bits = self.slots.bits(index);
         let Some(operation) = self.operation(index) else { return Err(Status::EHANDLE) };
         if !operation.ask.is_many() {
             return Err(Status::EINVAL);
@@ -352,7 +375,7 @@ impl Core {
                 self.ask_back(index);
             }
             State::Running | State::Queued | State::Ending if !pause => {
-                self.operations.results.release(bits);
+                self.release_held();
                 if !starved {
                     self.go_on(index);
                 }

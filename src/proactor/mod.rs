@@ -113,6 +113,9 @@ pub struct Done {
     pub buffer: u32,
 }
 
+/// How many buffers may be lent at a time.
+pub const MOST_LENT: usize = 1 << 15;
+
 /// No lent buffer.
 pub const NO_BUFFER: u32 = u32::MAX;
 

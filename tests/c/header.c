@@ -1,6 +1,12 @@
 /* header.c: gyre.h as a C99 program sees it: complete by itself, safe to include twice, and what must never change
  * between minor versions: sizes of handles, values of statuses and flags, and every prototype. */
 /* ctest: once */
+#define _GNU_SOURCE /* the C library shows all its names: none may be in the header */
+#include <aio.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/epoll.h>
+
 #include <gyre.h>
 #include <gyre.h>
 

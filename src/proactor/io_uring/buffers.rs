@@ -2,6 +2,7 @@
 //! which nothing comes in holds none (io_uring_register(2), `IORING_REGISTER_PBUF_RING`).
 
 use super::ring::Ring;
+use crate::proactor::MOST_LENT;
 use crate::status::{Result, Status};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU16, Ordering};
@@ -10,9 +11,6 @@ use std::alloc::{Layout, alloc_zeroed, dealloc};
 
 /// The group's number, which receives name. One is enough.
 pub const GROUP: u16 = 0;
-
-/// The most buffers that the kernel takes in a group.
-pub const LIMIT: usize = 1 << 15;
 
 /// The kernel wants the ring to begin a page.
 const PAGE: usize = 4096;
@@ -31,9 +29,9 @@ fn layout(count: u16) -> Result<Layout> {
 }
 
 impl BufferRing {
-    /// Room for so many buffers, at most [`LIMIT`].
+    /// Room for so many buffers, at most [`MOST_LENT`].
     pub fn new(buffers: usize) -> Result<BufferRing> {
-        let count = buffers.clamp(1, LIMIT).next_power_of_two() as u16;
+        let count = buffers.clamp(1, MOST_LENT).next_power_of_two() as u16;
         // SAFETY: the layout has a size other than 0, for there is at least one entry.
         let memory = unsafe { alloc_zeroed(layout(count)?) };
         let entries = NonNull::new(memory.cast()).ok_or(Status::ENOMEM)?;
@@ -54,7 +52,12 @@ impl BufferRing {
         self.publish();
     }
 
-    /// Gives the kernel a buffer to receive into. At most `count` may be with it at a time.
+    /// Whether the number can be one of a buffer.
+    pub fn has_room_for(&self, index: u16) -> bool {
+        index < self.count
+    }
+
+    /// Gives the kernel a buffer to receive into. Each has a number below `count` of its own, so the ring never overflows.
     pub fn push(&mut self, index: u16, address: usize, len: usize) {
         let at = usize::from(self.tail & self.count.wrapping_sub(1));
         // SAFETY: `at` is below `count`, and the kernel does not look at this entry before the tail is published.

@@ -100,8 +100,12 @@ struct Lent {
 pub struct Uring {
     ring: Option<Ring>,
     abilities: Abilities,
-    /// Jobs, and requests to cancel, that the kernel has not taken.
+    /// Jobs on files beyond those that may be in the kernel.
+    backlog: VecDeque<Entry>,
+    /// Jobs, polls and requests to cancel that the kernel has not taken.
     waiting: VecDeque<Entry>,
+    /// How many of them are jobs on files.
+    waiting_files: usize,
     /// How many of them, from the front, stand in the submission queue.
     offered: usize,
     /// The jobs that the kernel has.
@@ -133,7 +137,9 @@ impl Uring {
         Uring {
             ring: None,
             abilities,
+            backlog: VecDeque::new(),
             waiting: VecDeque::new(),
+            waiting_files: 0,
             offered: 0,
             flying: HashMap::default(),
             flying_files: 0,
@@ -185,17 +191,24 @@ impl Uring {
     fn add(&mut self, id: u64, entry: Entry) -> Result<()> {
         self.own_ring()?;
         let room = self.in_flight().saturating_add(1);
+        self.backlog.try_reserve(1).map_err(|_| Status::ENOMEM)?;
         self.waiting.try_reserve(room.saturating_add(2)).map_err(|_| Status::ENOMEM)?;
         self.flying.try_reserve(room.saturating_sub(self.flying.len())).map_err(|_| Status::ENOMEM)?;
         self.done.try_reserve(room.saturating_sub(self.done.len())).map_err(|_| Status::ENOMEM)?;
-        self.waiting.push_back(entry.user_data(id));
+        let queue = if kind_of(&entry) == Kind::File { &mut self.backlog } else { &mut self.waiting };
+        queue.push_back(entry.user_data(id));
         Ok(())
     }
 
     /// Puts into the submission queue what fits. Returns whether something stands in it.
     fn offer(&mut self) -> bool {
         let Some(ring) = &mut self.ring else { return false };
-        let mut room = self.limit.saturating_sub(self.flying_files).saturating_sub(self.offered);
+        while self.flying_files.saturating_add(self.waiting_files) < self.limit
+            && let Some(entry) = self.backlog.pop_front()
+        {
+            self.waiting.push_back(entry); // within the capacity that `add` reserved
+            self.waiting_files = self.waiting_files.saturating_add(1);
+        }
         let mut limited = None;
         let mut queue = ring.uring.submission();
         for entry in self.waiting.iter().skip(self.offered) {
@@ -207,12 +220,10 @@ impl Uring {
                 // signals.
                 entry = entry.flags(Flags::ASYNC);
             }
-            let counts = is_job(&entry) && kind_of(&entry) == Kind::File;
             // SAFETY: what the entry points to is lent until its completion (P2).
-            if (counts && room == 0) || unsafe { queue.push(&entry) }.is_err() {
+            if unsafe { queue.push(&entry) }.is_err() {
                 break;
             }
-            room = room.saturating_sub(usize::from(counts));
             self.offered = self.offered.saturating_add(1);
         }
         self.offered > 0
@@ -240,7 +251,9 @@ impl Uring {
         for entry in self.waiting.drain(..taken.min(self.waiting.len())) {
             if is_job(&entry) {
                 let kind = kind_of(&entry);
-                self.flying_files = self.flying_files.saturating_add(usize::from(kind == Kind::File));
+                let files = usize::from(kind == Kind::File);
+                self.waiting_files = self.waiting_files.saturating_sub(files);
+                self.flying_files = self.flying_files.saturating_add(files);
                 self.flying.insert(entry.get_user_data(), kind);
             }
         }
@@ -267,17 +280,19 @@ impl Uring {
             core::mem::forget(ring);
         }
         self.offered = 0;
-        let jobs = self.waiting.drain(..).filter(is_job).map(|entry| entry.get_user_data());
+        self.waiting_files = 0;
+        let jobs =
+            self.waiting.drain(..).chain(self.backlog.drain(..)).filter(is_job).map(|entry| entry.get_user_data());
         self.done.extend(jobs.map(|id| Done::new(id, result)));
         self.next_watch();
     }
 
     /// Takes what is in the completion queue.
     fn harvest(&mut self) {
+        let reserved = self.unfinished();
         let Some(ring) = &mut self.ring else { return };
         let mut queue = ring.uring.completion();
         // Completions of jobs that go on need room besides what is reserved. What there is none for stays where it is.
-        let reserved = self.waiting.len().saturating_add(self.flying.len());
         let _ = self.done.try_reserve(reserved.saturating_add(queue.len()));
         let spare = self.done.capacity().saturating_sub(self.done.len()).saturating_sub(reserved);
         let room = spare.max(usize::from(self.done.is_empty()));
@@ -308,6 +323,14 @@ impl Uring {
         while self.offer() && self.enter(|ring| ring.enter(0)) {}
     }
 
+    /// Has the kernel asked to cancel a job.
+    fn ask_back(&mut self, id: u64) -> Cancel {
+        if self.waiting.try_reserve(1).is_ok() {
+            self.waiting.push_back(opcode::AsyncCancel::new(id).build().user_data(CANCEL));
+        } // without memory the request is not made, and the job comes with its result
+        Cancel::Comes
+    }
+
     /// Asks for the jobs of some kind back.
     fn ask_all_back(&mut self, which: impl Fn(Kind) -> bool) {
         for (id, kind) in &self.flying {
@@ -319,7 +342,12 @@ impl Uring {
 
     /// How many jobs were started and not reaped, at most.
     fn in_flight(&self) -> usize {
-        self.waiting.len().saturating_add(self.flying.len()).saturating_add(self.done.len())
+        self.unfinished().saturating_add(self.done.len())
+    }
+
+    /// How many jobs were started and are not done, at most.
+    fn unfinished(&self) -> usize {
+        self.backlog.len().saturating_add(self.waiting.len()).saturating_add(self.flying.len())
     }
 }
 
@@ -353,13 +381,16 @@ impl Engine for Uring {
             self.lent.resize(at.saturating_add(1), None);
         }
         if self.buffers.is_none() {
-            let buffers = BufferRing::new(self.settings.buffer_count)?;
+            let buffers = BufferRing::new(self.settings.buffer_count.saturating_mul(2))?; // see `event_loop/buffers.rs`
             if let Some(ring) = &self.ring {
                 buffers.register(ring)?;
             }
             self.buffers = Some(buffers);
         }
         if let (Some(buffers), Some(lent)) = (&mut self.buffers, self.lent.get_mut(at)) {
+            if !buffers.has_room_for(index) {
+                return Err(Status::EINVAL);
+            }
             let address = buf.expose_provenance();
             *lent = Some(Lent { address, len });
             buffers.push(index, address, len);
@@ -382,14 +413,14 @@ impl Engine for Uring {
                 self.harvest();
             }
         }
-        let stuck = self.flying.is_empty() && !self.waiting.is_empty(); // for want of memory: to be tried again
+        let stuck = self.flying.is_empty() && self.unfinished() > 0; // for want of memory: to be tried again
         if stuck || !self.done.is_empty() {
             (self.settings.wake)(self.settings.place);
         }
     }
 
     fn wants_to_wait(&self) -> bool {
-        self.abilities.sockets && !(self.flying.is_empty() && self.waiting.is_empty())
+        self.abilities.sockets && self.unfinished() > 0
     }
 
     fn wait(&mut self, timeout_ns: u64, descriptor: RawFd) -> bool {
@@ -421,18 +452,24 @@ impl Engine for Uring {
 
     fn cancel(&mut self, id: u64) -> Cancel {
         if self.flying.contains_key(&id) {
-            if self.waiting.try_reserve(1).is_ok() {
-                self.waiting.push_back(opcode::AsyncCancel::new(id).build().user_data(CANCEL));
-            } // without memory the request is not made, and the job comes with its result
-            return Cancel::Comes;
+            return self.ask_back(id);
         }
         // From the back, since the loop cancels in that order.
         match self.waiting.iter().rposition(|entry| entry.get_user_data() == id) {
             Some(index) if index >= self.offered => {
-                self.waiting.remove(index);
+                let files = self.waiting.remove(index).is_some_and(|entry| kind_of(&entry) == Kind::File);
+                self.waiting_files = self.waiting_files.saturating_sub(usize::from(files));
                 Cancel::Dropped
             }
-            _ => Cancel::Comes,
+            // It stands in the submission queue, and the request behind it.
+            Some(_) => self.ask_back(id),
+            None => match self.backlog.iter().rposition(|entry| entry.get_user_data() == id) {
+                Some(index) => {
+                    self.backlog.remove(index);
+                    Cancel::Dropped
+                }
+                None => Cancel::Comes,
+            },
         }
     }
 
@@ -460,7 +497,7 @@ impl Engine for Uring {
         loop {
             self.hand_over();
             self.harvest();
-            if !self.done.is_empty() || (self.flying.is_empty() && self.waiting.is_empty()) {
+            if !self.done.is_empty() || self.unfinished() == 0 {
                 return;
             }
             self.enter(|ring| ring.enter(1));
@@ -476,13 +513,14 @@ impl Engine for Uring {
         self.ask_all_back(|_| true);
         loop {
             self.hand_over();
-            let had = (self.flying.len(), self.done.len());
-            if had.0 == 0 {
-                break;
+            if self.unfinished() == 0 {
+                return;
             }
+            let had = self.done.len();
             self.enter(|ring| ring.enter(1));
-            if had == (self.flying.len(), self.done.len()) {
-                break; // no memory for what there is
+            let is_left = self.ring.as_mut().is_some_and(|ring| !ring.uring.completion().is_empty());
+            if is_left && had == self.done.len() {
+                return; // no memory for what there is
             }
         }
     }
@@ -505,7 +543,7 @@ impl Drop for Uring {
         }
         self.hand_over();
         self.ask_all_back(|kind| kind == Kind::Socket); // files end by themselves
-        while !(self.flying.is_empty() && self.waiting.is_empty()) {
+        while self.unfinished() > 0 {
             self.drain();
             self.done.clear();
         }
