@@ -88,11 +88,8 @@ impl Core {
         Ok(())
     }
 
-    /// Gives the engine more buffers when it has none, if that is possible. Fails when there are none at all.
+    /// Gives the engine as many more buffers as there are, if that is possible. Fails when there are none at all.
     pub fn lend_more(&mut self) -> Result<()> {
-        if self.operations.buffers.with_engine > 0 {
-            return Ok(());
-        }
         for _ in 0..self.operations.buffers.made.len().max(FIRST_LOAN) {
             let result = match self.operations.buffers.take() {
                 Ok(None) => break,

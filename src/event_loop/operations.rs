@@ -130,6 +130,8 @@ pub struct Operation {
     pub paused: bool,
     /// Whether it waits for a library-owned buffer to come back.
     pub starved: bool,
+    /// How often it has found no buffer since it last got one.
+    pub hunger: u32,
     /// Whether it has room in the heap of timers.
     timed: bool,
     /// What ends it before its time: -ECANCELED or -ETIMEDOUT; 0 for nothing.
@@ -508,6 +510,7 @@ impl Core {
             state: State::Queued,
             paused: false,
             starved: false,
+            hunger: 0,
             timed: false,
             ended_by: 0,
             cancel_asked: false,

@@ -22,8 +22,8 @@ pub struct Results {
     released: bool,
     /// How many results this turn takes.
     quota: usize,
-    /// The `recv_many` that wait for a buffer, by handle.
-    pub starved: Vec<u64>,
+    /// The `recv_many` that wait for a buffer: how often in a row they have found none, and their handles.
+    pub starved: Vec<(u32, u64)>,
 }
 
 impl Results {
@@ -76,7 +76,7 @@ impl Core {
     /// Has the engine carry out an operation on a socket.
     pub fn start_transfer(&mut self, index: u32, transfer: &Transfer) -> Result<()> {
         let bits = self.slots.bits(index);
-        if matches!(transfer, Transfer::ReceiveMany) {
+        if matches!(transfer, Transfer::ReceiveMany) && self.operations.buffers.with_engine == 0 {
             self.lend_more()?;
         }
         let Some(operation) = self.operation(index) else { return Ok(()) };
@@ -143,6 +143,7 @@ impl Core {
             let found = self.slots.find(id, Kind::Op).ok().and_then(|index| self.operation(index));
             if !found.is_some_and(|operation| operation.is_withheld()) {
                 let done = self.operations.results.held.remove(place)?;
+                self.release_held(); // there may be more
                 if done.buffer != NO_BUFFER {
                     self.operations.buffers.withheld = self.operations.buffers.withheld.saturating_sub(1);
                 }
@@ -198,8 +199,10 @@ impl Core {
 
     /// A connection, or a buffer that was received into.
     fn take_one_of_many(&mut self, index: u32, done: Done) -> Option<Call> {
+        let operation = self.operation(index)?;
+        operation.hunger = 0;
+        let is_withheld = operation.is_withheld();
         // It is known already whether the engine goes on: when it is told, that is not to be looked at again.
-        let is_withheld = self.operation(index)?.is_withheld();
         if is_withheld && self.hold(Done { more: true, ..done }) {
             return None;
         } // without memory it is told in spite of the pause: better than to lose it
@@ -256,9 +259,9 @@ impl Core {
         }
         if ended_by == 0 && (begins_again || sent_a_part) {
             if status == Some(Status::ENOBUFS) {
-                self.starve(index)
+                self.note_starved(index);
             } else {
-                self.go_on(index)
+                self.go_on(index);
             }
             return self.tell_if_completed(index);
         }
@@ -277,34 +280,35 @@ impl Core {
         None
     }
 
-    /// There was no buffer to receive into.
-    fn starve(&mut self, index: u32) {
-        match self.lend_more() {
-            Ok(()) if self.operations.buffers.with_engine > 0 => self.go_on(index),
-            Ok(()) => self.note_starved(index),
-            Err(status) => self.complete(index, i64::from(status.code())),
-        }
-    }
-
-    /// The operation waits for a buffer to come back.
+    /// There was no buffer to receive into: the operation waits for one.
     pub fn note_starved(&mut self, index: u32) {
         let bits = self.slots.bits(index);
         if let Some(operation) = self.operation(index)
             && !operation.starved
         {
             operation.starved = true;
-            self.operations.results.starved.push(bits); // within the capacity that `op_open` reserved
+            operation.hunger = operation.hunger.saturating_add(1);
+            let hungry = (operation.hunger, bits);
+            self.operations.results.starved.push(hungry); // within the capacity that `op_open` reserved
         }
     }
 
-    /// Buffers have come back: what waited for them goes on. Once a turn, so that many buffers serve many.
+    /// What waited for a buffer goes on, if there are any by now. Once a turn, so that many buffers serve many; those that
+    /// have waited longest first, so that a connection on which much comes in does not take all of them, always.
     pub fn feed_starved(&mut self) {
-        let has_buffers = self.operations.buffers.with_engine > 0 || self.operations.buffers.has_one();
-        if self.operations.results.starved.is_empty() || !has_buffers {
+        if self.operations.results.starved.is_empty() {
             return;
         }
+        let lends = self.operations.engine.takes_sockets();
+        if lends {
+            let _ = self.lend_more(); // what there are has not been enough; without memory these are to do
+        }
+        if !(self.operations.buffers.with_engine > 0 || !lends && self.operations.buffers.has_one()) {
+            return;
+        }
+        self.operations.results.starved.sort_unstable_by_key(|(hunger, _)| core::cmp::Reverse(*hunger));
         for place in 0..self.operations.results.starved.len() {
-            let bits = self.operations.results.starved.get(place).copied().unwrap_or_default();
+            let Some((_, bits)) = self.operations.results.starved.get(place).copied() else { break };
             let Ok(index) = self.slots.find(bits, Kind::Op) else { continue };
             let Some(operation) = self.operation(index) else { continue };
             operation.starved = false;

@@ -6,7 +6,7 @@ use crate::sys::clock::{FOREVER, monotonic_ns};
 use crate::sys::thread;
 use crate::sys::wakeup::Wakeup;
 use core::mem::ManuallyDrop;
-use core::sync::atomic::{AtomicU64, Ordering, fence};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use io_uring::{EnterFlags, IoUring, Probe, opcode, types};
 
 use once_cell::sync::OnceCell;
@@ -123,16 +123,17 @@ fn try_modes() -> Result<Abilities> {
     result
 }
 
-/// When a ring last ended in this process, in nanoseconds of the monotonic clock.
+/// When a ring last ended in this process, in nanoseconds of the monotonic clock, and which thread had used it.
 static LAST_END: AtomicU64 = AtomicU64::new(0);
+static LAST_USER: AtomicUsize = AtomicUsize::new(0);
 
 /// How long after a ring's end the kernel may interrupt the thread that used it.
 const AFTERMATH_NS: u64 = 1_000_000_000;
 
-/// Whether a ring has ended in this process.
+/// Whether the ring that ended last in this process was the calling thread's.
 #[inline]
 pub fn ring_has_ended() -> bool {
-    LAST_END.load(Ordering::Relaxed) != 0
+    LAST_USER.load(Ordering::Relaxed) == thread::current()
 }
 
 /// Whether a wait that was interrupted now may have been so because a ring has ended, and not by a signal.
@@ -271,6 +272,7 @@ impl Drop for Ring {
             // SAFETY: dropped once, and not used afterwards.
             unsafe { ManuallyDrop::drop(&mut self.uring) };
             LAST_END.store(monotonic_ns(), Ordering::Relaxed);
+            LAST_USER.store(self.thread, Ordering::Relaxed);
         }
     }
 }

@@ -3,12 +3,15 @@
 use super::ring::{EMFILE, MODES};
 use super::*;
 use crate::proactor::Work;
+use crate::sys::clock::monotonic_ns;
 use core::mem::ManuallyDrop;
 use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering;
 use std::fs::File;
 use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::process::Command;
 
@@ -519,4 +522,456 @@ fn one_system_call_hands_over_a_turns_jobs() {
     assert_eq!(bench.reap(100).len(), 100);
     let mut nothing = Vec::new();
     assert_eq!((&file).take(1).read_to_end(&mut nothing).unwrap(), 1);
+}
+
+// ---- sockets (E7) ----
+
+const SIZE: usize = 4;
+
+/// Buffers to be lent, with the engine that has them.
+struct Pool {
+    bench: Bench, // dropped first: the kernel is done with the buffers before they are freed
+    buffers: Vec<[u8; SIZE]>,
+}
+
+impl Pool {
+    fn new(buffers: usize) -> Pool {
+        let mut pool = Pool { bench: Bench::new(Mode::Deferred), buffers: vec![[0; SIZE]; buffers] };
+        (0..buffers).for_each(|index| pool.lend(index as u32));
+        pool
+    }
+
+    fn lend(&mut self, index: u32) {
+        let buffer = &mut self.buffers[index as usize];
+        buffer.fill(0);
+        self.bench.engine.lend(index as u16, buffer.as_mut_ptr(), SIZE).unwrap();
+    }
+
+    fn start(&mut self, index: usize, fd: &impl AsRawFd, transfer: Transfer) {
+        self.bench.engine.start_transfer(id(index), fd.as_raw_fd(), &transfer).unwrap();
+    }
+
+    /// The next so many results, waiting as the loop does that cannot wait in the ring.
+    fn take(&mut self, count: usize) -> Vec<Done> {
+        let mut taken = Vec::new();
+        while taken.len() < count {
+            self.bench.engine.submit();
+            assert!(!self.bench.engine.done.is_empty() || self.bench.wakes_within(10_000), "never told");
+            taken.extend(core::iter::from_fn(|| self.bench.engine.reap()));
+        }
+        assert_eq!(taken.len(), count, "{taken:?}");
+        taken
+    }
+
+    /// Takes a piece that was received into a lent buffer, while the job goes on. Returns it, and the buffer's number.
+    fn piece(&self, done: &Done, job: usize) -> ([u8; SIZE], u32) {
+        assert_eq!((done.id, done.result, done.more), (id(job), SIZE as i64, true));
+        (self.buffers[done.buffer as usize], done.buffer)
+    }
+}
+
+fn canceled(index: usize) -> Done {
+    Done::new(id(index), error(Status::ECANCELED))
+}
+
+fn without_buffers(index: usize) -> Done {
+    Done::new(id(index), error(Status::ENOBUFS))
+}
+
+fn stream() -> (UnixStream, UnixStream) {
+    UnixStream::pair().unwrap()
+}
+
+fn receive(buf: &mut [u8]) -> Transfer {
+    Transfer::Receive { buf: buf.as_mut_ptr(), len: buf.len(), flags: 0 }
+}
+
+#[test]
+fn a_receive_of_many_takes_a_lent_buffer_for_each_piece_and_ends_without_one() {
+    let mut pool = Pool::new(2);
+    let (near, mut far) = stream();
+    pool.start(1, &near, Transfer::ReceiveMany);
+    far.write_all(b"one two fourfive").unwrap();
+    let done = pool.take(3);
+    let (first, second) = (pool.piece(&done[0], 1), pool.piece(&done[1], 1));
+    assert_eq!((&first.0, &second.0), (b"one ", b"two "));
+    assert_ne!(first.1, second.1);
+    assert_eq!(done[2], without_buffers(1));
+    // Both are lent again, in another order, and the rest of the stream is still there.
+    pool.lend(second.1);
+    pool.lend(first.1);
+    pool.start(1, &near, Transfer::ReceiveMany);
+    let done = pool.take(3);
+    assert_eq!(&pool.piece(&done[0], 1).0, b"four");
+    assert_eq!(&pool.piece(&done[1], 1).0, b"five");
+    assert_eq!(done[2], without_buffers(1));
+}
+
+#[test]
+fn a_receive_of_many_goes_on_into_buffers_that_are_lent_meanwhile_until_the_end_of_the_stream() {
+    let mut pool = Pool::new(1);
+    let (near, mut far) = stream();
+    pool.start(1, &near, Transfer::ReceiveMany);
+    for round in 0..20u8 {
+        far.write_all(&[round; SIZE]).unwrap();
+        let done = pool.take(1);
+        let (bytes, buffer) = pool.piece(&done[0], 1);
+        assert_eq!(bytes, [round; SIZE]);
+        pool.lend(buffer); // before it is looked for again: the job has not ended
+    }
+    drop(far);
+    assert_eq!(pool.take(1), [Done::new(id(1), 0)]);
+}
+
+#[test]
+fn a_receive_of_many_without_lent_buffers_ends_at_once_when_there_is_data_and_takes_none() {
+    let mut pool = Pool::new(0);
+    let (near, mut far) = stream();
+    far.write_all(b"data").unwrap();
+    pool.start(1, &near, Transfer::ReceiveMany);
+    assert_eq!(pool.take(1), [without_buffers(1)]);
+    let mut buf = [0; SIZE];
+    pool.start(2, &near, receive(&mut buf));
+    assert_eq!(pool.take(1), [Done::new(id(2), 4)]);
+    assert_eq!(&buf, b"data");
+}
+
+#[test]
+fn an_accept_of_many_tells_each_connection_and_then_its_cancel() {
+    let mut pool = Pool::new(0);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap(); // which is not to end it
+    pool.start(1, &listener, Transfer::AcceptMany);
+    for _ in 0..3 {
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let done = pool.take(1)[0];
+        assert!(done.more && done.id == id(1) && done.buffer == NO_BUFFER);
+        // SAFETY: the descriptor was accepted just now, and is nobody else's.
+        let mut accepted = unsafe { TcpStream::from_raw_fd(done.result as RawFd) };
+        // SAFETY: takes no pointer.
+        let flags = unsafe { (libc::fcntl(accepted.as_raw_fd(), libc::F_GETFD), libc::fcntl(accepted.as_raw_fd(), libc::F_GETFL)) };
+        assert_eq!(flags.0, libc::FD_CLOEXEC);
+        assert_ne!(flags.1 & libc::O_NONBLOCK, 0);
+        client.write_all(b"data").unwrap();
+        accepted.set_nonblocking(false).unwrap();
+        let mut buf = [0; 4];
+        accepted.read_exact(&mut buf).unwrap();
+    }
+    assert_eq!(pool.bench.engine.cancel(id(1)), Cancel::Comes);
+    assert_eq!(pool.take(1), [canceled(1)]);
+}
+
+#[test]
+fn a_new_ring_in_another_thread_keeps_the_lent_buffers() {
+    let mut pool = Pool::new(3);
+    let (near, mut far) = stream();
+    pool.start(1, &near, Transfer::ReceiveMany);
+    far.write_all(b"here").unwrap();
+    let done = pool.take(1);
+    let (_, kept) = pool.piece(&done[0], 1); // and not lent again
+    assert_eq!(pool.bench.engine.cancel(id(1)), Cancel::Comes);
+    assert_eq!(pool.take(1), [canceled(1)]);
+    for _ in 0..2 {
+        pool = std::thread::scope(|scope| {
+            let (near, far) = (&near, &mut far);
+            let in_thread = move || {
+                far.write_all(b"and there").unwrap();
+                pool.start(2, near, Transfer::ReceiveMany);
+                let done = pool.take(3);
+                let (first, second) = (pool.piece(&done[0], 2), pool.piece(&done[1], 2));
+                assert_eq!((&first.0, &second.0), (b"and ", b"ther"));
+                assert!(first.1 != second.1 && first.1 != kept && second.1 != kept);
+                assert_eq!(done[2], without_buffers(2), "the third is not lent");
+                assert_eq!(&pool.buffers[kept as usize], b"here");
+                pool.lend(first.1);
+                pool.start(2, near, Transfer::ReceiveMany);
+                let done = pool.take(1);
+                assert_eq!(done[0].result, 1);
+                pool.lend(done[0].buffer);
+                pool.lend(second.1);
+                assert_eq!(pool.bench.engine.cancel(id(2)), Cancel::Comes);
+                assert_eq!(pool.take(1), [canceled(2)]);
+                pool
+            };
+            scope.spawn(in_thread).join().unwrap()
+        });
+    }
+}
+
+#[test]
+fn dropping_the_engine_ends_the_kernels_use_of_lent_buffers() {
+    let (near, mut far) = stream();
+    let mut pool = Pool::new(2);
+    pool.start(1, &near, Transfer::ReceiveMany);
+    let mut buf = [0; SIZE];
+    let (other, mut other_far) = stream();
+    pool.start(2, &other, receive(&mut buf));
+    pool.bench.engine.submit();
+    let Pool { bench, buffers } = pool;
+    drop(bench);
+    far.write_all(b"late").unwrap();
+    other_far.write_all(b"late").unwrap();
+    assert_eq!((buffers, buf), (vec![[0; SIZE]; 2], [0; SIZE]));
+}
+
+#[test]
+fn a_cancel_of_what_stands_in_the_submission_queue_follows_it() {
+    let mut pool = Pool::new(1);
+    let (near, mut far) = stream();
+    pool.start(1, &near, Transfer::ReceiveMany);
+    assert!(pool.bench.engine.offer()); // and the kernel has not been called
+    assert_eq!(pool.bench.engine.cancel(id(1)), Cancel::Comes);
+    assert_eq!(pool.take(1), [canceled(1)]);
+    far.write_all(b"data").unwrap();
+    pool.bench.engine.submit();
+    assert_eq!(pool.bench.engine.reap(), None);
+}
+
+// ---- waiting in the ring (E8) ----
+
+const MS: u64 = 1_000_000;
+const LONG: u64 = 10_000 * MS;
+
+/// An epoll set that holds an eventfd, as the loop's does.
+struct Set {
+    set: OwnedFd,
+    event: OwnedFd,
+}
+
+impl Set {
+    fn new() -> Set {
+        // SAFETY: takes no pointer, and the descriptor is nobody else's.
+        let set = unsafe { OwnedFd::from_raw_fd(libc::epoll_create1(libc::EPOLL_CLOEXEC)) };
+        let event = eventfd();
+        let mut interest = libc::epoll_event { events: libc::EPOLLIN as u32, u64: 0 };
+        // SAFETY: `interest` is readable.
+        let added = unsafe { libc::epoll_ctl(set.as_raw_fd(), libc::EPOLL_CTL_ADD, event.as_raw_fd(), &mut interest) };
+        assert_eq!(added, 0);
+        Set { set, event }
+    }
+
+    fn make_readable(&self) {
+        crate::sys::wakeup::signal(self.event.as_raw_fd());
+    }
+
+    fn make_unreadable(&self) {
+        crate::sys::wakeup::drain(self.event.as_raw_fd());
+    }
+}
+
+impl Bench {
+    /// Waits until it is told that the set may be readable, or a job is done, at most so long. Returns whether the set may
+    /// be, and how long it took: a wait may end early, as long as it does not tell what is not so.
+    fn wait(&mut self, timeout_ns: u64, set: &Set) -> (bool, u64) {
+        let begun = monotonic_ns();
+        loop {
+            let waited = monotonic_ns().saturating_sub(begun);
+            let readable = self.engine.wait(timeout_ns.saturating_sub(waited), set.set.as_raw_fd());
+            let waited = monotonic_ns().saturating_sub(begun);
+            if readable || !self.engine.done.is_empty() || waited >= timeout_ns {
+                return (readable, waited);
+            }
+        }
+    }
+}
+
+/// An engine with a job that does not end by itself, so that there is a ring to wait in.
+fn waiting_bench() -> (Bench, Box<[u8; 4]>, PipeReader, PipeWriter) {
+    let mut bench = Bench::new(Mode::Deferred);
+    let mut buf = Box::new([0; 4]);
+    let (reader, writer) = pending_read(&mut bench, 1, &mut *buf);
+    assert!(bench.engine.wants_to_wait());
+    (bench, buf, reader, writer)
+}
+
+#[test]
+fn a_wait_sees_the_descriptor_become_readable_and_stay_so() {
+    let (mut bench, _buf, _reader, _writer) = waiting_bench();
+    let set = Set::new();
+    for round in 0..3 {
+        assert_eq!(bench.wait(MS, &set).0, false);
+        assert_eq!(bench.wait(MS, &set).0, false, "the poll of the wait before is still there");
+        std::thread::scope(|scope| {
+            scope.spawn(|| set.make_readable());
+            assert!(bench.wait(LONG, &set).0, "round {round}");
+        });
+        // What the loop did not take is told in each wait.
+        for _ in 0..3 {
+            let (readable, waited) = bench.wait(LONG, &set);
+            assert!(readable && waited < LONG);
+        }
+        set.make_unreadable();
+        while bench.wait(0, &set).0 {} // what was told already
+    }
+    assert_eq!(bench.engine.reap(), None);
+}
+
+#[test]
+fn a_wait_lasts_as_long_as_it_is_to_and_ends_when_a_job_is_done() {
+    let (mut bench, buf, _reader, mut writer) = waiting_bench();
+    let set = Set::new();
+    let (readable, waited) = bench.wait(20 * MS, &set);
+    assert!(!readable && waited >= 20 * MS);
+    std::thread::scope(|scope| {
+        scope.spawn(move || writer.write_all(b"data").unwrap());
+        let (readable, waited) = bench.wait(LONG, &set);
+        assert!(!readable && waited < LONG);
+    });
+    assert_eq!(bench.engine.reap(), Some(Done::new(id(1), 4)));
+    assert_eq!(&*buf, b"data");
+    assert!(!bench.engine.wants_to_wait());
+}
+
+#[test]
+fn a_wait_for_no_time_tells_what_is_there() {
+    let (mut bench, _buf, _reader, mut writer) = waiting_bench();
+    let set = Set::new();
+    assert_eq!(bench.wait(MS, &set).0, false);
+    set.make_readable();
+    writer.write_all(b"data").unwrap();
+    assert!(bench.engine.wait(0, set.set.as_raw_fd()), "the poll of the wait before reports");
+    assert_eq!(bench.engine.reap(), Some(Done::new(id(1), 4)));
+}
+
+#[test]
+fn after_unwatch_the_old_descriptor_ends_no_wait_and_the_new_one_does() {
+    for was_readable in [false, true] {
+        let (mut bench, _buf, _reader, _writer) = waiting_bench();
+        let (old, new) = (Set::new(), Set::new());
+        assert_eq!(bench.wait(MS, &old).0, false);
+        if was_readable {
+            old.make_readable(); // its report is on its way already
+        }
+        bench.engine.unwatch();
+        old.make_readable();
+        while bench.engine.wait(0, new.set.as_raw_fd()) && !bench.engine.watching {
+            // Nothing watches the new one yet, which is told as readable.
+            let _ = bench.engine.wait(MS, new.set.as_raw_fd());
+        }
+        let (readable, waited) = bench.wait(20 * MS, &new);
+        assert!(!readable && waited >= 20 * MS, "{was_readable}");
+        new.make_readable();
+        assert!(bench.wait(LONG, &new).0);
+    }
+}
+
+#[test]
+fn a_wait_in_a_new_ring_watches_anew() {
+    let set = Set::new();
+    let (mut bench, _buf, _reader, mut writer) = waiting_bench();
+    assert_eq!(bench.wait(MS, &set).0, false);
+    writer.write_all(b"data").unwrap();
+    assert!(!bench.wait(LONG, &set).0);
+    assert_eq!(bench.engine.reap(), Some(Done::new(id(1), 4)));
+    std::thread::scope(|scope| {
+        let in_thread = || {
+            let mut bench = bench; // whose ring, with the poll in it, is the other thread's
+            let mut buf = [0; 4];
+            let _pipe = pending_read(&mut bench, 2, &mut buf);
+            assert_eq!(bench.wait(MS, &set).0, false);
+            set.make_readable();
+            let (readable, waited) = bench.wait(LONG, &set);
+            assert!(readable && waited < LONG);
+            assert_eq!(bench.engine.cancel(id(2)), Cancel::Comes);
+            while bench.engine.reap().is_none() {
+                bench.engine.submit();
+            }
+        };
+        scope.spawn(in_thread).join().unwrap();
+    });
+}
+
+#[test]
+fn a_wait_sees_the_descriptor_also_while_more_files_wait_than_the_kernel_may_have() {
+    let mut bench = Bench::with(Mode::Deferred, (4, 8));
+    let mut buffers = vec![[0; 4]; 12];
+    let pipes: Vec<_> = buffers.iter_mut().enumerate().map(|(i, buf)| pending_read(&mut bench, i, buf)).collect();
+    let set = Set::new();
+    set.make_readable();
+    let (readable, waited) = bench.wait(LONG, &set);
+    assert!(readable && waited < LONG);
+    assert_eq!(bench.engine.flying.len(), 8);
+    assert_eq!(bench.engine.cancel(id(0)), Cancel::Comes); // nor does a request to cancel stand behind them
+    set.make_unreadable();
+    while bench.engine.done.is_empty() {
+        let _ = bench.wait(LONG, &set);
+    }
+    assert_eq!(bench.engine.reap(), Some(canceled(0)));
+    (1..12).for_each(|index| drop(bench.engine.cancel(id(index))));
+    while bench.engine.unfinished() > 0 {
+        let _ = bench.wait(LONG, &set);
+    }
+    drop(pipes);
+}
+
+// ---- the end of a thread ----
+
+#[test]
+fn a_thread_that_ends_leaves_nothing_in_the_kernel_and_its_jobs_come_back() {
+    let (near, mut far) = stream();
+    let (told, mut told_far) = stream();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (reader, _writer) = pipe().unwrap();
+    let set = Set::new();
+    let mut bufs = [[0; SIZE]; 2];
+    let [told_buf, pipe_buf] = &mut bufs;
+    let mut pool = std::thread::scope(|scope| {
+        let in_thread = || {
+            let mut pool = Pool::new(2);
+            pool.start(1, &near, Transfer::ReceiveMany);
+            pool.start(2, &told, receive(told_buf));
+            pool.start(3, &listener, Transfer::AcceptMany);
+            pool.bench.engine.start(id(4), read(&reader, -1, pipe_buf)).unwrap();
+            assert_eq!(pool.bench.wait(MS, &set).0, false);
+            far.write_all(b"data").unwrap();
+            told_far.write_all(b"told").unwrap();
+            set.make_readable(); // the poll reports as well, and is not one of the jobs
+            pool.bench.engine.leave_thread();
+            assert_eq!(pool.bench.engine.unfinished(), 0);
+            pool
+        };
+        scope.spawn(in_thread).join().unwrap()
+    });
+    let mut done: Vec<_> = core::iter::from_fn(|| pool.bench.engine.reap()).collect();
+    done.sort_by_key(|done| (done.id, !done.more)); // stable
+    let (bytes, _) = pool.piece(&done[0], 1);
+    assert_eq!(&bytes, b"data");
+    assert_eq!(done[1..], [canceled(1), Done::new(id(2), 4), canceled(3), canceled(4)]);
+    assert_eq!(&bufs[0], b"told");
+    // And in this thread all goes on.
+    pool.start(1, &near, Transfer::ReceiveMany);
+    far.write_all(b"more").unwrap();
+    let done = pool.take(1);
+    assert_eq!(&pool.piece(&done[0], 1).0, b"more");
+}
+
+#[test]
+fn a_thread_that_ends_waits_for_what_the_disk_was_asked_for() {
+    const COUNT: usize = 64;
+    let file = file();
+    for index in 0..COUNT {
+        file.write_all_at(&[index as u8; 4096], index as u64 * 4096).unwrap();
+    }
+    let mut buffers = vec![[0xff; 4096]; COUNT];
+    for _ in 0..10 {
+        drop_cache(&file);
+        let mut bench = std::thread::scope(|scope| {
+            let in_thread = || {
+                let mut bench = Bench::new(Mode::Deferred);
+                for (index, buf) in buffers.iter_mut().enumerate() {
+                    bench.engine.start(id(index), read(&file, index as i64 * 4096, buf)).unwrap();
+                }
+                bench.engine.leave_thread();
+                assert_eq!(bench.engine.unfinished(), 0);
+                bench
+            };
+            scope.spawn(in_thread).join().unwrap()
+        });
+        let done: Vec<_> = core::iter::from_fn(|| bench.engine.reap()).collect();
+        assert_eq!(done.len(), COUNT);
+        for done in done {
+            let index = (done.id - id(0)) as usize;
+            assert!(done.result == 4096 && buffers[index] == [index as u8; 4096] || done == canceled(index));
+        }
+    }
 }
