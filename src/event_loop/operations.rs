@@ -393,12 +393,13 @@ impl Core {
             return Err(Status::EBADF);
         }
         let class = match ask {
-            Ask::File(_) => self.class_of(fd)?,
-            Ask::Close => class_of(fd)?,
+            Ask::File(_) if offset >= 0 => self.known_class_of(fd)?,
+            Ask::File(_) | Ask::Close => class_of(fd)?,
             _ => Class::Socket,
         };
         if matches!(ask, Ask::ReceiveMany) {
-            reserve_to(&mut self.operations.results.starved, self.operations.in_flight.saturating_add(1))?;
+            let room = self.operations.in_flight.saturating_add(1);
+            reserve_to(&mut self.operations.results.starved, room)?;
         }
         // Where nothing else finds out: an engine tells only later that there is no such descriptor. What others are
         // pending on was open when they came.
@@ -440,8 +441,9 @@ impl Core {
         Ok(self.slots.bits(index))
     }
 
-    /// What stands behind a descriptor; known while operations are pending on it.
-    fn class_of(&mut self, fd: RawFd) -> Result<Class> {
+    /// What stands behind a descriptor, as it is known while operations are pending on it. It may be another file by now, if
+    /// the host has closed the number beneath them: for operations at an offset, which wait on no kind of file.
+    fn known_class_of(&mut self, fd: RawFd) -> Result<Class> {
         let Some(queues) = self.operations.queues(fd) else { return class_of(fd) };
         let is_pending = !(queues.is_quiet() && queues.others.is_empty());
         match queues.class {
@@ -649,6 +651,7 @@ impl Core {
         if state == State::Running {
             self.operations.running = self.operations.running.saturating_sub(1);
         }
+        self.note_fed(index);
         if let Some(queues) = self.operations.queues.get_mut(fd as u32 as usize) {
             self.slots.unlink(queues.list(direction), index);
         }

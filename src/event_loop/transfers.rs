@@ -293,6 +293,14 @@ impl Core {
         }
     }
 
+    /// The operation does not wait for a buffer any more.
+    pub fn note_fed(&mut self, index: u32) {
+        let bits = self.slots.bits(index);
+        if self.operation(index).is_some_and(|operation| core::mem::take(&mut operation.starved)) {
+            self.operations.results.starved.retain(|(_, starved)| *starved != bits);
+        }
+    }
+
     /// What waited for a buffer goes on, if there are any by now. Once a turn, so that many buffers serve many; those that
     /// have waited longest first, so that a connection on which much comes in does not take all of them, always.
     pub fn feed_starved(&mut self) {

@@ -421,6 +421,132 @@ void a_loop_can_be_closed_right_after_an_exception()
     close_pair(ends);
 }
 
+// A stream of pieces, some of which throw: `got` is what was told.
+struct Receiver {
+    gyre_loop loop;
+    gyre_op op;
+    int ends[2];
+    std::string got;
+    std::string throw_at; // the letters of pieces that throw, and '.' for the end
+    int pieces, calls;
+    int hold; // so many buffers to be held
+};
+
+void receive_item(gyre_loop, const gyre_completion *done, void *user_data)
+{
+    Receiver *receiver = static_cast<Receiver *>(user_data);
+    char letter = '.';
+    if (done->flags & GYRE_MORE) {
+        receiver->got.append(static_cast<const char *>(done->buf), static_cast<size_t>(done->result));
+        receiver->pieces++;
+        letter = *receiver->got.rbegin();
+        if (receiver->hold > 0) {
+            gyre_buffer buffer;
+            CHECK_OK(gyre_buffer_hold(done, &buffer));
+            receiver->hold--;
+        }
+    } else {
+        CHECK(done->result == 0 || done->result == -ECANCELED);
+        receiver->calls++;
+    }
+    if (receiver->throw_at.find(letter) != std::string::npos)
+        throw std::runtime_error("item " + std::string(1, letter));
+}
+
+// One buffer a piece, so that an engine has several results in its hands. Returns false where there is no such engine.
+bool open_receiver(Receiver &receiver, int engine, uint32_t buffers)
+{
+    gyre_loop_options options = default_options();
+    options.engine = engine;
+    options.buffer_size = 1;
+    options.buffer_count = buffers;
+    if (engine == GYRE_ENGINE_IO_URING && check_small()) // which valgrind does not know
+        return false;
+    int status = gyre_loop_open(&options, &receiver.loop);
+    if (status == GYRE_EUNSUPPORTED)
+        return false;
+    CHECK_OK(status);
+    make_socketpair(receiver.ends);
+    receiver.pieces = receiver.calls = receiver.hold = 0;
+    CHECK_OK(gyre_op_recv_many(receiver.loop, receiver.ends[0], receive_item, &receiver, &receiver.op));
+    return true;
+}
+
+const int engines[] = {GYRE_ENGINE_EMULATED, GYRE_ENGINE_IO_URING, GYRE_ENGINE_POSIX_AIO};
+
+void put(const Receiver &receiver, const std::string &text)
+{
+    CHECK_EQ(write(receiver.ends[1], text.data(), text.size()), static_cast<ssize_t>(text.size()));
+}
+
+// Runs until the condition holds, and counts what is thrown meanwhile.
+template <typename Condition> int exceptions_until(gyre_loop loop, Condition condition)
+{
+    int exceptions = 0;
+    while (!condition())
+        exceptions += throws_out_of(run_once, loop);
+    return exceptions;
+}
+
+void an_exception_of_a_receive_costs_no_byte_no_buffer_and_no_end()
+{
+    for (int engine : engines) {
+        Receiver receiver;
+        if (!open_receiver(receiver, engine, 4))
+            continue;
+        receiver.throw_at = "bdj";
+        put(receiver, "abcdefghij"); // more than there are buffers
+        CHECK_EQ(exceptions_until(receiver.loop, [&] { return receiver.pieces == 10; }), 3);
+        CHECK_STR(receiver.got.c_str(), "abcdefghij");
+        receiver.hold = 4; // all: none was lost
+        put(receiver, "klmn");
+        CHECK_EQ(exceptions_until(receiver.loop, [&] { return receiver.pieces == 14; }), 0);
+        CHECK_EQ(receiver.hold, 0);
+        close_loop(receiver.loop);
+        close_pair(receiver.ends);
+        CHECK_EQ(receiver.calls, 1);
+    }
+}
+
+void an_end_that_throws_is_told_once()
+{
+    for (int engine : engines) {
+        Receiver receiver;
+        if (!open_receiver(receiver, engine, 4))
+            continue;
+        receiver.throw_at = "ab.";
+        put(receiver, "abc");
+        CHECK_SYS(shutdown(receiver.ends[1], SHUT_WR));
+        CHECK_EQ(exceptions_until(receiver.loop, [&] { return receiver.calls == 1; }), 3);
+        CHECK_EQ(gyre_loop_run(receiver.loop, GYRE_RUN_DEFAULT), 0);
+        CHECK_STR(receiver.got.c_str(), "abc");
+        CHECK_EQ(stats_of(receiver.loop).op_in_flight, 0);
+        CHECK_STATUS(gyre_op_cancel(receiver.op), GYRE_EHANDLE);
+        close_loop(receiver.loop);
+        close_pair(receiver.ends);
+    }
+}
+
+void what_a_receive_had_taken_when_it_threw_is_told_by_the_loops_close()
+{
+    for (int engine : engines) {
+        Receiver receiver;
+        if (!open_receiver(receiver, engine, 8))
+            continue;
+        receiver.throw_at = "a";
+        put(receiver, "abcde");
+        CHECK_EQ(exceptions_until(receiver.loop, [&] { return receiver.pieces == 1; }), 1);
+        receiver.throw_at.clear();
+        close_loop(receiver.loop);
+        CHECK_EQ(receiver.calls, 1);
+        char rest[8];
+        ssize_t left = recv(receiver.ends[0], rest, sizeof rest, MSG_DONTWAIT);
+        receiver.got.append(rest, left > 0 ? static_cast<size_t>(left) : 0);
+        CHECK_STR(receiver.got.c_str(), "abcde");
+        close_pair(receiver.ends);
+    }
+}
+
 struct Nested {
     gyre_loop inner;
     int caught;
@@ -488,6 +614,9 @@ int main()
     RUN(an_exception_of_one_source_costs_no_other_source_its_events);
     RUN(what_an_exception_left_can_still_be_closed_unheard);
     RUN(a_loop_can_be_closed_right_after_an_exception);
+    RUN(an_exception_of_a_receive_costs_no_byte_no_buffer_and_no_end);
+    RUN(an_end_that_throws_is_told_once);
+    RUN(what_a_receive_had_taken_when_it_threw_is_told_by_the_loops_close);
     RUN(an_exception_may_be_caught_inside_another_loops_callback);
     RUN(what_is_thrown_need_not_be_an_exception_class);
     return 0;

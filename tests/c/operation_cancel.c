@@ -551,8 +551,8 @@ static void note_many(gyre_loop loop, const gyre_completion *done, void *user_da
         note(loop, done, user_data);
 }
 
-/* An engine in which the receive holds the socket must let go of it, or the peer would hear of the close with the end of
- * the process. */
+/* An engine in which the receive holds the socket must let go of it, or the peer would hear of the close only when the
+ * process ends. */
 static void a_close_ends_the_stream_for_the_peer_while_a_receive_waits(void) /* P6 */
 {
     int tcp, many;
