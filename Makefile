@@ -43,7 +43,7 @@ fmt:
 lint:
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
-	@if command -v shellcheck >/dev/null; then shellcheck -x scripts/* .ci/run tests/package/run; \
+	@if command -v shellcheck >/dev/null; then shellcheck -x scripts/* .ci/run tests/*.sh tests/package/run; \
 	else echo 'shellcheck is not installed: the scripts are not checked'; fi
 
 clean:

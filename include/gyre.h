@@ -40,13 +40,15 @@
  * handles of the loop. From any thread: gyre_loop_post, gyre_loop_wake, gyre_loop_stop, gyre_loop_claim. The functions named so
  * below may also be called from signal handlers. One process has up to 255 loops.
  *
- * CALLBACKS run inside gyre_loop_run and its kin only, never inside an open, set or close (but the completions and
+ * CALLBACKS run inside gyre_loop_run and its kin only, never inside an open, set or close (but the completions, ends of streams and
  * posts that gyre_loop_close delivers). They may do anything to any handle but run the loop, close it or release it. A close takes effect at once: the
- * callback does not run again, not even for an event that was reaped already, and user_data may be freed.
+ * callback does not run again, not even for an event that was reaped already, and user_data may be freed. Streams end with their
+ * on_close instead, exactly once.
  *
  * TIME is in nanoseconds of CLOCK_MONOTONIC, in uint64_t. What overflows means never.
  *
- * DESCRIPTORS stay the caller's: gyre closes none of them and changes no flags of theirs.
+ * DESCRIPTORS stay the caller's: gyre closes none of them and changes no flags of theirs, but those that a listener or a stream has
+ * made or adopted.
  *
  * FORK. In a child a loop answers GYRE_EFORKED until gyre_loop_after_fork or gyre_loop_close.
  *
@@ -380,6 +382,10 @@ typedef struct {
      * Calls of accept.
      */
     uint64_t accept_calls;
+    /**
+     * Times that a listener found no descriptor or no memory for a connection, and paused; once however long it lasts.
+     */
+    uint64_t accept_pauses;
 } gyre_loop_statistics;
 
 /**
@@ -556,6 +562,150 @@ typedef struct {
      */
     uint64_t bits;
 } gyre_buffer;
+
+/**
+ * The bounds and deadlines of a stream. Set `size` to sizeof(gyre_stream_options) and the rest to zero, which is the
+ * default of every field. GYRE_FOREVER is no deadline, SIZE_MAX no bound.
+ */
+typedef struct {
+    /**
+     * sizeof(gyre_stream_options).
+     */
+    size_t size;
+    /**
+     * How many bytes may wait to be sent; default 1 MiB.
+     */
+    size_t write_limit;
+    /**
+     * How many bytes that on_data did not consume are kept, and the most that it is shown at once; default 1 MiB. When
+     * so many are there and it still consumes nothing, the stream ends with -EMSGSIZE.
+     */
+    size_t max_input;
+    /**
+     * How long connecting may take, for each address; default 30 s. Then -ETIMEDOUT.
+     */
+    uint64_t connect_ns;
+    /**
+     * How long on_data may consume nothing, and nothing be sent; default 120 s. Then -ETIMEDOUT. A peer that sends a
+     * message in ever smaller bits does not keep the stream open. Does not count while the stream is paused, or output
+     * waits.
+     */
+    uint64_t idle_ns;
+    /**
+     * How long nothing of the output that waits may be sent; default 30 s. Then -ETIMEDOUT, by a reset.
+     */
+    uint64_t write_stall_ns;
+    /**
+     * How long gyre_stream_close may take; default 5 s. Then -ETIMEDOUT, by a reset.
+     */
+    uint64_t close_ns;
+    /**
+     * Not 0: probes idle connections (SO_KEEPALIVE).
+     */
+    int keepalive;
+    /**
+     * Not 0: leaves the delay of small segments on (no TCP_NODELAY).
+     */
+    int delay;
+} gyre_stream_options;
+
+/**
+ * How a listener is opened. Set `size` to sizeof(gyre_listener_options) and the rest to zero, which is the default of
+ * every field.
+ */
+typedef struct {
+    /**
+     * sizeof(gyre_listener_options).
+     */
+    size_t size;
+    /**
+     * How many connections may wait to be accepted; default 1024. The kernel takes no more than net.core.somaxconn.
+     */
+    int backlog;
+    /**
+     * Not 0: several listeners, also of other processes of the same user, may share the address (SO_REUSEPORT). Not
+     * for Unix sockets.
+     */
+    int reuse_port;
+    /**
+     * How many connections there may be at once; default 65,536. Further ones wait to be accepted until one has ended.
+     */
+    uint32_t max_connections;
+    /**
+     * How many connections a turn accepts; default 64.
+     */
+    uint32_t accept_batch;
+    /**
+     * What the accepted streams are given. Its size may be 0 here.
+     */
+    gyre_stream_options stream;
+} gyre_listener_options;
+
+/**
+ * A stream: a connection with its buffers and deadlines. All-zero is none.
+ */
+typedef struct {
+    /**
+     * Opaque; compare for equality only.
+     */
+    uint64_t bits;
+} gyre_stream;
+
+/**
+ * What a stream tells. Set `size` to sizeof(gyre_stream_callbacks); only `on_data` is required, the others may be
+ * NULL.
+ *
+ * They run on the loop's thread inside its run, each with the stream's user_data, and may do anything to any handle.
+ */
+typedef struct {
+    /**
+     * sizeof(gyre_stream_callbacks).
+     */
+    size_t size;
+    /**
+     * The stream is connected. Comes first, once; not when connecting failed.
+     */
+    void (*on_open)(gyre_loop loop, gyre_stream stream, void *user_data);
+    /**
+     * Bytes have come; they are valid during the call. Returns how many of them are done with: the rest is shown
+     * again, together with what follows, in one piece. While it takes something and bytes remain it is called again; 0
+     * waits for more.
+     */
+    size_t (*on_data)(gyre_loop loop, gyre_stream stream, const uint8_t *data, size_t len, void *user_data);
+    /**
+     * After a write was GYRE_EFULL: what is pending has gone down to half of the limit or less, and what was refused
+     * fits.
+     */
+    void (*on_drain)(gyre_loop loop, gyre_stream stream, void *user_data);
+    /**
+     * The peer sends nothing more; writing goes on. Without this function the stream closes itself, as by
+     * gyre_stream_close.
+     */
+    void (*on_eof)(gyre_loop loop, gyre_stream stream, void *user_data);
+    /**
+     * The stream has ended: exactly once, last, and its handle is dead. `status` is 0 after gyre_stream_close or when
+     * both directions have come to their end; -ETIMEDOUT for a deadline; -ECONNABORTED after gyre_stream_abort;
+     * -ECANCELED when the loop is closed; -EMSGSIZE for more than max_input; -EINVAL for an on_data that took more
+     * than there was; or the errno.
+     */
+    void (*on_close)(gyre_loop loop, gyre_stream stream, int status, void *user_data);
+} gyre_stream_callbacks;
+
+/**
+ * A listener: what accepts connections. All-zero is none.
+ */
+typedef struct {
+    /**
+     * Opaque; compare for equality only.
+     */
+    uint64_t bits;
+} gyre_listener;
+
+/**
+ * Gives a buffer back that `gyre_stream_write_owned` took: runs once, on the loop's thread, never inside that call,
+ * and before the stream's `on_close`.
+ */
+typedef void (*gyre_release_cb)(const void *data, size_t len, void *arg);
 
 #ifdef __cplusplus
 extern "C" {
@@ -1733,6 +1883,400 @@ void *gyre_op_user_data(gyre_op op);
  * Thread: the owner. Ownership: the pointer stays the caller's.
  */
 int gyre_op_set_user_data(gyre_op op, void *user_data);
+
+/**
+ * Opens a listener: connections to the address are accepted and become streams, which are called back with the
+ * listener's user_data until gyre_stream_set_user_data. The first callback of each is `on_open`.
+ *
+ * A listener that finds no descriptor or no memory for a connection pauses and tries ten times a second, until there
+ * is some; gyre_loop_stats counts such a time once, as accept_pauses, and gyre_loop_dump shows it while it lasts.
+ * Connections that were aborted while they waited are skipped.
+ *
+ * The file of a Unix socket is made by the listener, and removed by its close if it is still the same. One that a dead
+ * server left behind, that is on which nobody listens, is replaced.
+ *
+ * @param address "127.0.0.1:80", "[::1]:80" or "unix:/path"; numeric only. Port 0 takes a free one, which
+ * gyre_listener_address tells. "0.0.0.0:80" and "[::]:80" stand for every interface, of IPv4 and IPv6 apart.
+ * @param options how to open it, or NULL for the defaults.
+ * @param callbacks what the streams tell; copied.
+ * @param user_data what to call it with.
+ * @param out receives the handle; may be NULL.
+ * @return 0; -EINVAL for what is no address, `address` or `callbacks` NULL, a NULL on_data, a negative backlog, a bad
+ * size, or non-zero bytes behind what this library knows; -ENAMETOOLONG for a path of more than 107 bytes;
+ * -EADDRINUSE, also for a path where somebody listens, or where something else is; -EADDRNOTAVAIL, -EACCES, -ENOENT
+ * and other statuses of bind(2); -EMFILE, -ENFILE; GYRE_EUNSUPPORTED for a descriptor that select cannot take;
+ * GYRE_EFULL for more than 16,777,214 handles; -ENOMEM; or an error of the handle's.
+ *
+ * Thread: the owner. Ownership: close it with gyre_listener_close.
+ *
+ * # Safety
+ * `address` is NULL or a C string; `options` and `callbacks` are NULL or valid for as many bytes as their size fields
+ * say; the callbacks may be called with `user_data` until the listener is closed and its streams have ended; `out` is
+ * NULL or valid to write to.
+ */
+int gyre_listener_open(gyre_loop loop,
+                       const char *address,
+                       const gyre_listener_options *options,
+                       const gyre_stream_callbacks *callbacks,
+                       void *user_data,
+                       gyre_listener *out);
+
+/**
+ * Takes over a socket that listens already, as a service manager hands it to a program (socket activation). Else as
+ * gyre_listener_open; backlog and reuse_port have no meaning, and no file is removed.
+ *
+ * @param fd a stream socket in the listening state. It becomes non-blocking and close-on-exec.
+ * @return as gyre_listener_open; also -EBADF; -ENOTSOCK; -EINVAL for a socket that does not listen or is of another
+ * type; -EBUSY when it is a listener's already, or operations are in flight on it.
+ *
+ * Thread: the owner. Ownership: on success the descriptor is the listener's, which closes it; else it stays the
+ * caller's.
+ *
+ * # Safety
+ * As gyre_listener_open; nobody else closes the descriptor.
+ */
+int gyre_listener_adopt(gyre_loop loop,
+                        int fd,
+                        const gyre_listener_options *options,
+                        const gyre_stream_callbacks *callbacks,
+                        void *user_data,
+                        gyre_listener *out);
+
+/**
+ * Tells the address that the listener listens on, with the port that was chosen for port 0.
+ *
+ * @param buf receives the text and a NUL, cut to `len` bytes; may be NULL when `len` is 0. 128 bytes are enough.
+ * @param len how many bytes `buf` has.
+ * @return the length of the whole text without the NUL, as snprintf does; -EINVAL for `buf` NULL with `len`; the
+ * status of getsockname(2); or an error of the handle's.
+ *
+ * Thread: the owner.
+ *
+ * # Safety
+ * `buf` is NULL or valid to write `len` bytes to.
+ */
+int gyre_listener_address(gyre_listener listener, char *buf, size_t len);
+
+/**
+ * The descriptor that is listened on. It stays the listener's.
+ *
+ * @return the descriptor; -EBADF when somebody else has closed it; or an error of the handle's.
+ *
+ * Thread: the owner.
+ */
+int gyre_listener_fd(gyre_listener listener);
+
+/**
+ * Closes a listener: nothing is accepted any more, and connections that were not accepted are gone. Its streams go on.
+ *
+ * @return 0 or an error of the handle's.
+ *
+ * Thread: the owner.
+ */
+int gyre_listener_close(gyre_listener listener);
+
+/**
+ * Chooses whether the listener, while active, keeps gyre_loop_run from returning; it does by default. What it accepts
+ * is not concerned.
+ *
+ * @param on 0 for no.
+ * @return 0 or an error of the handle's.
+ *
+ * Thread: the owner.
+ */
+int gyre_listener_set_keepalive(gyre_listener listener, int on);
+
+/**
+ * The loop that the listener belongs to.
+ *
+ * @param out receives the loop's handle.
+ * @return 0; -EINVAL for `out` NULL; or an error of the handle's.
+ *
+ * Thread: the owner.
+ *
+ * # Safety
+ * `out` is NULL or valid to write to.
+ */
+int gyre_listener_loop(gyre_listener listener, gyre_loop *out);
+
+/**
+ * The pointer that the listener gives to the streams that it accepts.
+ *
+ * @return the pointer; NULL for a bad handle and from other threads.
+ *
+ * Thread: the owner.
+ */
+void *gyre_listener_user_data(gyre_listener listener);
+
+/**
+ * Changes the pointer that the listener gives to the streams that it accepts, from the next stream on.
+ *
+ * @return 0 or an error of the handle's.
+ *
+ * Thread: the owner. Ownership: the pointer stays the caller's.
+ */
+int gyre_listener_set_user_data(gyre_listener listener, void *user_data);
+
+/**
+ * Makes a stream that connects. `on_open` tells that it has; what is written before that is sent then. When no address
+ * can be connected to, `on_close` comes alone, with the status of the last one: -ECONNREFUSED, -ETIMEDOUT, -ENOENT and
+ * so on.
+ *
+ * @param address "127.0.0.1:80", "[::1]:80" or "unix:/path"; numeric only. Several with commas between them are tried
+ * in turn; a path has no comma here.
+ * @param options its bounds and deadlines, or NULL for the defaults.
+ * @param callbacks what it tells; copied.
+ * @param user_data what to call it with.
+ * @param out receives the handle; may be NULL.
+ * @return 0; -EINVAL for what is no address, more than 64 of them, `address` or `callbacks` NULL, a NULL on_data, a
+ * bad size, or non-zero bytes behind what this library knows; -ENAMETOOLONG for a path of more than 107 bytes;
+ * -EMFILE, -ENFILE, -ENOBUFS; GYRE_EUNSUPPORTED for a descriptor that select cannot take; GYRE_EFULL for more than
+ * 16,777,214 handles; -ENOMEM; or an error of the handle's. After an error no callback comes.
+ *
+ * Thread: the owner. Ownership: it ends by gyre_stream_close, gyre_stream_abort or by itself; `on_close` tells.
+ *
+ * # Safety
+ * `address` is NULL or a C string; `options` and `callbacks` are NULL or valid for as many bytes as their size fields
+ * say; the callbacks may be called with `user_data` until `on_close`; `out` is NULL or valid to write to.
+ */
+int gyre_stream_connect(gyre_loop loop,
+                        const char *address,
+                        const gyre_stream_options *options,
+                        const gyre_stream_callbacks *callbacks,
+                        void *user_data,
+                        gyre_stream *out);
+
+/**
+ * Makes a stream of a connected socket: one that was accepted elsewhere, or half of a socketpair. `on_open` comes in
+ * the next turn.
+ *
+ * @param fd a connected stream socket. It becomes non-blocking and close-on-exec.
+ * @return as gyre_stream_connect; also -EBADF; -ENOTSOCK; -EINVAL for a socket of another type, or one that listens;
+ * -ENOTCONN; -EBUSY when it is a stream's already, or operations are in flight on it.
+ *
+ * Thread: the owner. Ownership: on success the descriptor is the stream's, which closes it; else it stays the
+ * caller's.
+ *
+ * # Safety
+ * As gyre_stream_connect; nobody else closes the descriptor.
+ */
+int gyre_stream_adopt(gyre_loop loop,
+                      int fd,
+                      const gyre_stream_options *options,
+                      const gyre_stream_callbacks *callbacks,
+                      void *user_data,
+                      gyre_stream *out);
+
+/**
+ * Sends bytes, all or none: what the socket does not take at once is copied and sent when it does. Writes go out in
+ * their order.
+ *
+ * @param data the bytes; the caller's again when this returns.
+ * @param len how many.
+ * @return 0 when all were taken; GYRE_EFULL when what waits would be more than write_limit: nothing was taken, and
+ * `on_drain` tells when to try again; -EMSGSIZE for more than write_limit at once; -EINVAL for `data` NULL with `len`,
+ * or a length above SSIZE_MAX; -EPIPE after gyre_stream_shutdown; GYRE_EHANDLE after gyre_stream_close or
+ * gyre_stream_abort; -ENOMEM; the status of send(2) when the connection is gone, and `on_close` follows with it; or an
+ * error of the handle's.
+ *
+ * Thread: the owner.
+ *
+ * # Safety
+ * `data` is NULL or valid for `len` bytes.
+ */
+int gyre_stream_write(gyre_stream stream, const void *data, size_t len);
+
+/**
+ * Sends several pieces as one: all or none of them. Else as gyre_stream_write.
+ *
+ * @param iov the pieces.
+ * @param count how many; at most IOV_MAX.
+ * @return as gyre_stream_write; -EINVAL for a bad count or piece.
+ *
+ * Thread: the owner.
+ *
+ * # Safety
+ * `iov` is NULL or valid for `count` pieces, and each of them for its length.
+ */
+int gyre_stream_writev(gyre_stream stream, const struct iovec *iov, int count);
+
+/**
+ * Sends a buffer without copying it: it is the stream's until `release` is called, which happens once, on the loop's
+ * thread, never inside this call, and before `on_close`; also for a stream that fails, and when the loop is closed.
+ *
+ * @param data the bytes, which nobody may change until then.
+ * @param len how many.
+ * @param release what gives the buffer back.
+ * @param arg what to call it with.
+ * @return as gyre_stream_write, and -EINVAL for a NULL release. After an error the buffer is still the caller's, and
+ * `release` is not called.
+ *
+ * Thread: the owner. Ownership: `data` is the stream's until `release`.
+ *
+ * # Safety
+ * `data` is NULL or valid for `len` bytes until `release` is called; `release` may be called with `arg`.
+ */
+int gyre_stream_write_owned(gyre_stream stream, const void *data, size_t len, gyre_release_cb release, void *arg);
+
+/**
+ * Withholds what comes, also the end of the stream, until gyre_stream_resume: backpressure. What was not consumed is
+ * kept; the peer can send only as much more as the kernel's buffers take. A paused stream that has nothing to send
+ * does not keep the loop alive, and is not idle for its deadline.
+ *
+ * @return 0, also when it is paused; or an error of the handle's. GYRE_EHANDLE after gyre_stream_close.
+ *
+ * Thread: the owner.
+ */
+int gyre_stream_pause(gyre_stream stream);
+
+/**
+ * Ends a pause: what was kept is shown in the next turn, without waiting for more, and then what has come.
+ *
+ * @return 0, also when it is not paused; or an error of the handle's. GYRE_EHANDLE after gyre_stream_close.
+ *
+ * Thread: the owner.
+ */
+int gyre_stream_resume(gyre_stream stream);
+
+/**
+ * Tells the peer that nothing more comes, once what waits is sent. What the peer sends goes on to be told; when that
+ * has come to its end too, the stream ends with status 0.
+ *
+ * @return 0; -EALREADY the second time; GYRE_EHANDLE after gyre_stream_close; or an error of the handle's.
+ *
+ * Thread: the owner.
+ */
+int gyre_stream_shutdown(gyre_stream stream);
+
+/**
+ * Ends a stream in order: nothing more is shown, what waits is sent, within close_ns, and then `on_close` comes, with
+ * status 0. When the peer is in the middle of sending, what it sends is dropped until it has ended, within close_ns
+ * too, for else the kernel would reset the connection and the peer might lose the last bytes.
+ *
+ * Until `on_close` the handle serves gyre_stream_abort, gyre_stream_pending and the functions that tell something; all
+ * else is GYRE_EHANDLE.
+ *
+ * @return 0; GYRE_EHANDLE the second time; or an error of the handle's.
+ *
+ * Thread: the owner.
+ */
+int gyre_stream_close(gyre_stream stream);
+
+/**
+ * Ends a stream at once: the connection is reset, and what waits is not sent. `on_close` comes with -ECONNABORTED.
+ *
+ * @return 0, also after gyre_stream_close; GYRE_EHANDLE the second time; or an error of the handle's.
+ *
+ * Thread: the owner.
+ */
+int gyre_stream_abort(gyre_stream stream);
+
+/**
+ * Tells the peer's address.
+ *
+ * @param buf receives the text and a NUL, cut to `len` bytes; may be NULL when `len` is 0. 128 bytes are enough. A
+ * Unix socket without a name is "unix:".
+ * @param len how many bytes `buf` has.
+ * @return the length of the whole text without the NUL, as snprintf does; -EINVAL for `buf` NULL with `len`; -ENOTCONN
+ * before it is connected, or when the connection is gone; or an error of the handle's.
+ *
+ * Thread: the owner.
+ *
+ * # Safety
+ * `buf` is NULL or valid to write `len` bytes to.
+ */
+int gyre_stream_peer(gyre_stream stream, char *buf, size_t len);
+
+/**
+ * Tells the stream's own address; as gyre_stream_peer.
+ *
+ * @param buf receives the text and a NUL, cut to `len` bytes; may be NULL when `len` is 0.
+ * @param len how many bytes `buf` has.
+ * @return as gyre_stream_peer.
+ *
+ * Thread: the owner.
+ *
+ * # Safety
+ * `buf` is NULL or valid to write `len` bytes to.
+ */
+int gyre_stream_local(gyre_stream stream, char *buf, size_t len);
+
+/**
+ * The descriptor, for getsockopt(2) and the like. It stays the stream's: do not read, write or close it.
+ *
+ * @return the descriptor; -ENOTCONN while there is none; or an error of the handle's.
+ *
+ * Thread: the owner.
+ */
+int gyre_stream_fd(gyre_stream stream);
+
+/**
+ * How many bytes still wait to be sent.
+ *
+ * @return the number or an error of the handle's.
+ *
+ * Thread: the owner.
+ */
+int64_t gyre_stream_pending(gyre_stream stream);
+
+/**
+ * How many bytes were received from the peer since the stream was made.
+ *
+ * @return the number or an error of the handle's.
+ *
+ * Thread: the owner.
+ */
+int64_t gyre_stream_received(gyre_stream stream);
+
+/**
+ * How many bytes the kernel has taken to be sent to the peer since the stream was made.
+ *
+ * @return the number or an error of the handle's.
+ *
+ * Thread: the owner.
+ */
+int64_t gyre_stream_sent(gyre_stream stream);
+
+/**
+ * Chooses whether the stream, while active, keeps gyre_loop_run from returning; it does by default.
+ *
+ * @param on 0 for no.
+ * @return 0 or an error of the handle's.
+ *
+ * Thread: the owner.
+ */
+int gyre_stream_set_keepalive(gyre_stream stream, int on);
+
+/**
+ * The loop that the stream belongs to.
+ *
+ * @param out receives the loop's handle.
+ * @return 0; -EINVAL for `out` NULL; or an error of the handle's.
+ *
+ * Thread: the owner.
+ *
+ * # Safety
+ * `out` is NULL or valid to write to.
+ */
+int gyre_stream_loop(gyre_stream stream, gyre_loop *out);
+
+/**
+ * The pointer that the stream calls back with.
+ *
+ * @return the pointer; NULL for a bad handle and from other threads.
+ *
+ * Thread: the owner.
+ */
+void *gyre_stream_user_data(gyre_stream stream);
+
+/**
+ * Changes the pointer that the stream calls back with, from the next callback on.
+ *
+ * @return 0 or an error of the handle's.
+ *
+ * Thread: the owner. Ownership: the pointer stays the caller's.
+ */
+int gyre_stream_set_user_data(gyre_stream stream, void *user_data);
 
 #ifdef __cplusplus
 }  // extern "C"

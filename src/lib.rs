@@ -24,6 +24,7 @@ compile_error!("gyre runs on Linux; another system needs its own files in sys/ a
 pub mod capi;
 mod demux;
 mod event_loop;
+mod net;
 #[allow(unsafe_code)]
 mod proactor;
 mod status;

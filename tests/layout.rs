@@ -42,8 +42,15 @@ fn structs_and_constants_are_the_same_in_c() {
         }
         gyre_loop_statistics {
             size, turns, waits, events, timers, posts, completions, stale_events, op_in_flight, handles, callback_ns_max,
-            accept_calls,
+            accept_calls, accept_pauses,
         }
+        gyre_listener { bits }
+        gyre_stream { bits }
+        gyre_listener_options { size, backlog, reuse_port, max_connections, accept_batch, stream }
+        gyre_stream_options {
+            size, write_limit, max_input, connect_ns, idle_ns, write_stall_ns, close_ns, keepalive, delay,
+        }
+        gyre_stream_callbacks { size, on_open, on_data, on_drain, on_eof, on_close }
         gyre_child_exit { size, pid, error, code, signal, core_dumped }
     };
     let constants = enumerators! {

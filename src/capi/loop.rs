@@ -1,6 +1,8 @@
 //! Loops: open, close, run, and what other threads may do.
 
-use super::{code, code_and_output, leave_thread, open_loop, owned, require, run_code, with_loop};
+use super::{
+    MAX_SIZE, Text, code, code_and_output, leave_thread, open_loop, owned, read_sized, require, run_code, with_loop,
+};
 use crate::event_loop::callback::gyre_post_cb;
 use crate::event_loop::handle::{gyre_loop, place_of};
 use crate::event_loop::place::{Post, place};
@@ -9,7 +11,7 @@ use crate::proactor::{AioSettings, MOST_LENT, Notify};
 use crate::status::{Result, Status};
 use crate::sys::memory::UserData;
 use core::ffi::{c_char, c_int, c_void};
-use core::fmt::{self, Write};
+use core::mem::offset_of;
 
 /// Which demultiplexer a loop waits with.
 #[repr(C)]
@@ -124,10 +126,9 @@ pub struct gyre_loop_statistics {
     pub callback_ns_max: u64,
     /// Calls of accept.
     pub accept_calls: u64,
+    /// Times that a listener found no descriptor or no memory for a connection, and paused; once however long it lasts.
+    pub accept_pauses: u64,
 }
-
-/// Options from a newer header are taken when what this library does not know is zero.
-const MAX_OPTIONS: usize = 4096;
 
 /// More than this is a bound that no turn comes to.
 const MAX_EVENTS: usize = 1 << 16;
@@ -152,20 +153,8 @@ unsafe fn read_options(options: *const gyre_loop_options) -> Result<Settings> {
     if options.is_null() {
         return Ok(DEFAULTS);
     }
-    // SAFETY: by this function's contract; the first field is there in every version.
-    let size = unsafe { (&raw const (*options).size).read() };
-    if !(size_of::<gyre_loop_options>()..=MAX_OPTIONS).contains(&size) {
-        return Err(Status::EINVAL);
-    }
-    let known = size_of::<gyre_loop_options>();
-    // SAFETY: `size` bytes are valid by this function's contract.
-    let tail =
-        unsafe { core::slice::from_raw_parts(options.cast::<u8>().wrapping_add(known), size.wrapping_sub(known)) };
-    if tail.iter().any(|byte| *byte != 0) {
-        return Err(Status::EINVAL);
-    }
-    // SAFETY: at least the known part is valid.
-    let options = unsafe { options.read() };
+    // SAFETY: by this function's contract.
+    let options = unsafe { read_sized(options)? };
     let backend = match options.backend {
         0 => None,
         1 => Some(c"epoll"),
@@ -522,26 +511,6 @@ pub extern "C" fn gyre_loop_engine(r#loop: gyre_loop) -> *const c_char {
     open_loop(r#loop).map_or(c"none", Loop::engine_name).as_ptr()
 }
 
-/// Text for C as snprintf(3) gives it: cut to the room there is, and counted to the end.
-struct Text {
-    buf: *mut u8,
-    room: usize,
-    len: usize,
-}
-
-impl Write for Text {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for byte in text.bytes() {
-            if self.len.saturating_add(1) < self.room {
-                // SAFETY: `len` lies below `room`, and so within the caller's buffer.
-                unsafe { self.buf.wrapping_add(self.len).write(byte) };
-            }
-            self.len = self.len.saturating_add(1);
-        }
-        Ok(())
-    }
-}
-
 /// Says in a line a backend which one the loop took and why, and why not the others.
 ///
 /// @param buf receives the text and a NUL, cut to `len` bytes; may be NULL when `len` is 0.
@@ -557,16 +526,8 @@ impl Write for Text {
 pub unsafe extern "C" fn gyre_loop_explain(r#loop: gyre_loop, buf: *mut c_char, len: usize) -> c_int {
     let explain = || {
         let found = open_loop(r#loop)?;
-        if len > isize::MAX as usize || (buf.is_null() && len > 0) {
-            return Err(Status::EINVAL);
-        }
-        let mut text = Text { buf: buf.cast(), room: len, len: 0 };
-        found.explain(&mut text).map_err(|_| Status::EREENTRANT)?;
-        if len > 0 {
-            // SAFETY: the index lies below `len`, within the caller's buffer.
-            unsafe { buf.wrapping_add(text.len.min(len.wrapping_sub(1))).write(0) };
-        }
-        Ok(c_int::try_from(text.len).unwrap_or(c_int::MAX))
+        // SAFETY: by this function's contract.
+        unsafe { Text::fill(buf, len, |text| found.explain(text).map_err(|_| Status::EREENTRANT)) }
     };
     explain().unwrap_or_else(Status::code)
 }
@@ -587,12 +548,13 @@ pub unsafe extern "C" fn gyre_loop_stats(r#loop: gyre_loop, out: *mut gyre_loop_
         require(out)?;
         // SAFETY: by this function's contract.
         let size = unsafe { (&raw const (*out).size).read() };
-        if !(size_of::<gyre_loop_statistics>()..=MAX_OPTIONS).contains(&size) {
+        let first_version = offset_of!(gyre_loop_statistics, accept_pauses);
+        if size != first_version && !(size_of::<gyre_loop_statistics>()..=MAX_SIZE).contains(&size) {
             return Err(Status::EINVAL);
         }
         let core = found.core()?;
         let counted = core.statistics;
-        Ok(gyre_loop_statistics {
+        let figures = gyre_loop_statistics {
             size: size_of::<gyre_loop_statistics>(),
             turns: counted.turns,
             waits: counted.waits,
@@ -605,10 +567,14 @@ pub unsafe extern "C" fn gyre_loop_stats(r#loop: gyre_loop, out: *mut gyre_loop_
             handles: core.slots.open() as u64,
             callback_ns_max: found.longest_callback_ns(),
             accept_calls: counted.accept_calls,
-        })
+            accept_pauses: counted.accept_pauses,
+        };
+        let known = size_of::<gyre_loop_statistics>().min(size);
+        // SAFETY: so many bytes are valid to write to by this function's contract, and are there to be read.
+        unsafe { out.cast::<u8>().copy_from_nonoverlapping((&raw const figures).cast(), known) };
+        Ok(())
     };
-    // SAFETY: by this function's contract.
-    unsafe { code_and_output(out, fill) }
+    code(fill())
 }
 
 /// Writes a line of text for the loop (backend, whether it is alive, posts), and one for each open handle: its kind and bits,

@@ -27,18 +27,26 @@ mod hook;
 
 mod op;
 
+mod listener;
+
+mod stream;
+
 pub use self::child::*;
 pub use self::hook::*;
 pub use self::io::*;
+pub use self::listener::*;
 pub use self::r#loop::*;
 pub use self::op::*;
 pub use self::signal::*;
 pub use self::status::*;
+pub use self::stream::*;
 pub use self::timer::*;
 pub use crate::event_loop::callback::*;
 pub use crate::event_loop::handle::{
-    gyre_buffer, gyre_child, gyre_hook, gyre_io, gyre_loop, gyre_op, gyre_signal, gyre_timer,
+    gyre_buffer, gyre_child, gyre_hook, gyre_io, gyre_listener, gyre_loop, gyre_op, gyre_signal, gyre_stream,
+    gyre_timer,
 };
+pub use crate::net::callback::*;
 
 use crate::event_loop::Loop;
 use crate::event_loop::core::Core;
@@ -47,7 +55,7 @@ use crate::event_loop::place::{is_owner, owned_places, place};
 use crate::event_loop::slots::Kind;
 use crate::status::{Result, Status};
 use crate::sys::memory::UserData;
-use core::ffi::{c_int, c_void};
+use core::ffi::{c_char, c_int, c_void};
 
 /// The loop that a handle of any kind belongs to: `GYRE_EHANDLE`, `GYRE_EFORKED`, `GYRE_ETHREAD`.
 #[inline]
@@ -140,6 +148,69 @@ unsafe fn code_and_output<T>(out: *mut T, result: impl FnOnce() -> Result<T>) ->
         unsafe { out.write(value) };
         Ok(())
     }))
+}
+
+/// Options and other structs that begin with their size may come from a newer header, and are taken when what this library does
+/// not know is zero.
+const MAX_SIZE: usize = 4096;
+
+/// Reads a struct whose first field is its size, of this version or a later one.
+///
+/// # Safety
+/// T is plain C data whose first field is its size as a `size_t`; `given` is valid for as many bytes as that says.
+unsafe fn read_sized<T: Copy>(given: *const T) -> Result<T> {
+    let known = size_of::<T>();
+    // SAFETY: by this function's contract; the first field is there in every version.
+    let size = unsafe { given.cast::<usize>().read() };
+    if !(known..=MAX_SIZE).contains(&size) {
+        return Err(Status::EINVAL);
+    }
+    // SAFETY: `size` bytes are valid by this function's contract.
+    let tail = unsafe { core::slice::from_raw_parts(given.cast::<u8>().wrapping_add(known), size.wrapping_sub(known)) };
+    if tail.iter().any(|byte| *byte != 0) {
+        return Err(Status::EINVAL);
+    }
+    // SAFETY: at least the known part is valid.
+    Ok(unsafe { given.read() })
+}
+
+/// Text for C as snprintf(3) gives it: cut to the room there is, and counted to the end.
+struct Text {
+    buf: *mut u8,
+    room: usize,
+    len: usize,
+}
+
+impl core::fmt::Write for Text {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        for byte in text.bytes() {
+            if self.len.saturating_add(1) < self.room {
+                // SAFETY: `len` lies below `room`, and so within the caller's buffer.
+                unsafe { self.buf.wrapping_add(self.len).write(byte) };
+            }
+            self.len = self.len.saturating_add(1);
+        }
+        Ok(())
+    }
+}
+
+impl Text {
+    /// Has text written to the caller's buffer, with a NUL; the length of the whole text.
+    ///
+    /// # Safety
+    /// `buf` is NULL or valid to write `len` bytes to.
+    unsafe fn fill(buf: *mut c_char, len: usize, write: impl FnOnce(&mut Text) -> Result<()>) -> Result<c_int> {
+        if len > isize::MAX as usize || (buf.is_null() && len > 0) {
+            return Err(Status::EINVAL);
+        }
+        let mut text = Text { buf: buf.cast(), room: len, len: 0 };
+        write(&mut text)?;
+        if len > 0 {
+            // SAFETY: the index lies below `len`, within the caller's buffer.
+            unsafe { buf.wrapping_add(text.len.min(len.wrapping_sub(1))).write(0) };
+        }
+        Ok(c_int::try_from(text.len).unwrap_or(c_int::MAX))
+    }
 }
 
 /// `-EINVAL` for an output that is required and missing.

@@ -3,11 +3,13 @@
 //! [`Core`] never calls the caller's functions: it names the next one ([`Core::next_call`]) and is not borrowed while that
 //! runs. So a callback may do anything to any handle, and what an exception leaves undelivered stays where it is.
 
+use super::Loop;
 use super::callback::{
     gyre_child_cb, gyre_child_exit, gyre_completion, gyre_hook_cb, gyre_io_cb, gyre_op_cb, gyre_post_cb,
     gyre_signal_cb, gyre_timer_cb,
 };
 use super::handle::{gyre_child, gyre_hook, gyre_io, gyre_loop, gyre_op, gyre_signal, gyre_timer};
+use super::handler::{Entry, Handlers, Occasion};
 use super::hooks::Hooks;
 use super::io::{Descriptors, FanOut};
 use super::operations::Operations;
@@ -48,13 +50,15 @@ pub enum Call {
         peer: (*const libc::sockaddr, libc::socklen_t),
         user_data: UserData,
     },
+    /// Something has come for a handler of a layer above, which calls the caller's functions itself.
+    Handler { entry: Entry, bits: u64, occasion: Occasion },
 }
 
 impl Call {
     /// Calls the function. Nothing of the loop may be borrowed meanwhile.
     #[inline]
-    pub fn make(self, loop_bits: u64) {
-        let handle = gyre_loop { bits: loop_bits };
+    pub fn make(self, the_loop: &Loop) {
+        let handle = gyre_loop { bits: the_loop.bits };
         match self {
             Call::Io { callback: Some(callback), bits, events, user_data } => {
                 callback(handle, gyre_io { bits }, u32::from(events.0), user_data.0);
@@ -86,6 +90,7 @@ impl Call {
                 };
                 callback(handle, &raw const done, user_data.0);
             }
+            Call::Handler { entry, bits, occasion } => entry(the_loop, bits, occasion),
             // Opening anything without a callback is refused.
             _ => {}
         }
@@ -98,6 +103,7 @@ impl Call {
 enum Source {
     Io,
     Orphans,
+    Handlers,
     Completions,
     MoreCompletions,
     Signals,
@@ -126,6 +132,8 @@ pub struct Statistics {
     pub accept_calls: u64,
     /// Completions told, those of `_many` operations each.
     pub completions: u64,
+    /// Times that a listener ran out of descriptors, or of memory, and paused.
+    pub accept_pauses: u64,
 }
 
 /// Room for so many posts is kept from turn to turn; what a larger burst took is given back.
@@ -161,6 +169,8 @@ pub struct Core {
     pub hooks: Hooks,
     /// The operations.
     pub operations: Operations,
+    /// The handlers of the layers above.
+    pub handlers: Handlers,
     /// The armed timers, and deadlines of operations.
     pub timers: Heap,
     /// What the loop counts.
@@ -209,6 +219,7 @@ impl Core {
             signals: Signals::new(),
             hooks: Hooks::new(),
             operations,
+            handlers: Handlers::new(),
             timers: Heap::new(),
             statistics: Statistics::default(),
             keepalive: false,
@@ -231,6 +242,13 @@ impl Core {
     #[inline]
     pub fn now(&mut self) -> u64 {
         if self.now_is_fresh { self.now } else { self.update_now() }
+    }
+
+    /// The time for marks that deadlines count from: the loop's time in the dispatch, a reading of the clock elsewhere, where
+    /// the loop's time may be old.
+    #[inline]
+    pub fn now_for_marks(&mut self) -> u64 {
+        if self.source == Source::Nothing { monotonic_ns() } else { self.now() }
     }
 
     /// Reads the clock.
@@ -325,6 +343,10 @@ impl Core {
             let now = self.now();
             let Some(slot) = self.slots.get_mut(due.slot) else { continue };
             let Object::Timer(timer) = &mut slot.object else {
+                let call = self.handler_expired(due.slot);
+                if call.is_some() {
+                    return call;
+                }
                 self.op_expired(due.slot);
                 continue;
             };
@@ -397,6 +419,7 @@ impl Core {
             || self.hooks.has_idle()
             || self.descriptors.has_orphans()
             || self.operations.has_completed()
+            || self.handlers.has_scheduled()
             || self.source != Source::Nothing
             || self.next_post < self.posts.len()
         {
@@ -437,6 +460,7 @@ impl Core {
         self.news |= place.begin_work();
         self.now_is_fresh = false;
         self.take_signals();
+        self.handlers.begin_turn();
         self.source = Source::Io;
         result
     }
@@ -476,6 +500,7 @@ impl Core {
         self.demux.reset(wakeup.fd())?;
         self.wakeup = wakeup;
         self.descriptors.rebuild = false;
+        self.handlers_after_fork();
         self.batch.clear(); // what was ready is reported again
         self.register_all();
         self.news = true;
@@ -497,6 +522,10 @@ impl Core {
                     call => return call,
                 },
                 Source::Orphans => match self.next_orphan() {
+                    None => Source::Handlers,
+                    call => return call,
+                },
+                Source::Handlers => match self.next_scheduled() {
                     None => Source::Completions,
                     call => return call,
                 },
@@ -559,7 +588,7 @@ impl Core {
     pub fn next_last_call(&mut self) -> Option<Call> {
         self.settle_operations();
         self.news = true;
-        self.next_last_completion().or_else(|| self.next_post())
+        self.next_last_completion().or_else(|| self.next_closing_handler()).or_else(|| self.next_post())
     }
 
     /// Gives back what is process-wide, before the loop goes: signals, children, generations of handles.

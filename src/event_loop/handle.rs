@@ -80,6 +80,24 @@ pub struct gyre_buffer {
     pub bits: u64,
 }
 
+/// A listener: what accepts connections. All-zero is none.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[allow(non_camel_case_types)]
+pub struct gyre_listener {
+    /// Opaque; compare for equality only.
+    pub bits: u64,
+}
+
+/// A stream: a connection with its buffers and deadlines. All-zero is none.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[allow(non_camel_case_types)]
+pub struct gyre_stream {
+    /// Opaque; compare for equality only.
+    pub bits: u64,
+}
+
 /// Puts the three parts together.
 #[inline]
 pub const fn pack(generation: u32, place: u8, index: u32) -> u64 {

@@ -15,6 +15,7 @@
 use super::callback::gyre_io_cb;
 use super::children::{Child, GONE};
 use super::core::{Call, Core};
+use super::handler::{Handler, Occasion};
 use super::operations::ACCEPT_BATCH;
 use super::slots::{List, NONE, Object};
 use crate::demux::{Events, Ready};
@@ -26,7 +27,14 @@ use std::os::fd::RawFd;
 /// A descriptor watcher's slot.
 pub struct Io {
     callback: gyre_io_cb,
-    /// The descriptor's number; it may not be the file any more that was watched.
+    /// The descriptor, and what is asked of it.
+    pub watch: Watch,
+}
+
+/// What somebody asks of a descriptor, and has been told.
+#[derive(Clone, Copy)]
+pub struct Watch {
+    /// The descriptor's number; it may not be the file any more that was watched. Negative for none.
     pub fd: RawFd,
     /// The batch in which it was opened or orphaned: it hears nothing of that one.
     opened_in: u32,
@@ -48,7 +56,15 @@ const ORPHAN: u8 = 16;
 /// Has been told that the descriptor is gone.
 const LOST: u8 = 32;
 
-impl Io {
+impl Watch {
+    /// No descriptor.
+    pub const NOTHING: Watch = Watch::new(-1, 0, Events::NONE);
+
+    /// A descriptor that is watched from the batch `opened_in` on.
+    pub const fn new(fd: RawFd, opened_in: u32, interest: Events) -> Watch {
+        Watch { fd, opened_in, interest, state: 0 }
+    }
+
     fn is(&self, state: u8) -> bool {
         self.state & state != 0
     }
@@ -56,6 +72,12 @@ impl Io {
     /// Whether it can still bring a callback by itself.
     pub fn is_active(&self) -> bool {
         !self.interest.is_empty()
+    }
+
+    /// Notes that it is told that the descriptor is gone.
+    fn lose(&mut self) {
+        self.state = (self.state & !ORPHAN) | LOST;
+        self.interest = Events::NONE;
     }
 
     /// What to tell of a report, if anything, with the change of state that telling it means.
@@ -234,8 +256,10 @@ fn token(fd: RawFd, generation: u32) -> u64 {
 
 fn watch_parts(object: &Object) -> Option<(RawFd, Events)> {
     match object {
-        Object::Io(io) if io.is(EDGE) => Some((io.fd, io.interest | Events::EDGE)),
-        Object::Io(io) => Some((io.fd, io.interest)),
+        Object::Io(Io { watch, .. }) | Object::Handler(Handler { watch, .. }) => {
+            let mode = if watch.is(EDGE) { Events::EDGE } else { Events::NONE };
+            Some((watch.fd, watch.interest | mode))
+        }
         Object::Child(Child { fd, told: false, .. }) => Some((*fd, Events::READ)),
         Object::Child(child) => Some((child.fd, Events::NONE)),
         _ => None,
@@ -263,23 +287,30 @@ impl Core {
             return Err(Status::EUNSUPPORTED);
         }
         let state = if edge { EDGE } else { 0 } | if oneshot { ONESHOT } else { 0 };
-        let io = Io { callback, fd, opened_in: self.batch_number, interest, state };
+        let watch = Watch { state, ..Watch::new(fd, self.batch_number, interest) };
+        let io = Io { callback, watch };
         self.watch_open(fd, if edge { Events::EDGE } else { Events::NONE }, Object::Io(io), user_data)
     }
 
     /// Opens a watcher of either kind on `fd`; `mode` is [`Events::EDGE`] or nothing.
     pub fn watch_open(&mut self, fd: RawFd, mode: Events, object: Object, user_data: UserData) -> Result<u64> {
         let (_, interest) = watch_parts(&object).ok_or(Status::EINVAL)?;
-        self.descriptors.reserve(fd)?;
         let index = self.slots.insert(object, user_data)?;
-        if let Err(status) = self.register(fd, mode, interest) {
+        if let Err(status) = self.watch(index, mode, Watch::new(fd, self.batch_number, interest)) {
             self.slots.remove(index);
             return Err(status);
         }
+        Ok(self.slots.bits(index))
+    }
+
+    /// Puts the slot `index` among the watchers of a descriptor.
+    pub fn watch(&mut self, index: u32, mode: Events, Watch { fd, interest, .. }: Watch) -> Result<()> {
+        self.descriptors.reserve(fd)?;
+        self.register(fd, mode, interest)?;
         if let Some(descriptor) = self.descriptors.get(fd) {
             self.slots.push_back(&mut descriptor.watchers, index);
         }
-        Ok(self.slots.bits(index))
+        Ok(())
     }
 
     /// Tells the kernel of one more watcher on `fd`.
@@ -325,19 +356,30 @@ impl Core {
 
     /// Changes what a watcher asks for; nothing pauses it.
     pub fn io_set(&mut self, index: u32, interest: Events) -> Result<()> {
-        let Some(slot) = self.slots.get_mut(index) else { return Err(Status::EHANDLE) };
-        let Object::Io(io) = &mut slot.object else { return Err(Status::EHANDLE) };
         if !(interest & !Events::ASKABLE).is_empty() {
             return Err(Status::EINVAL);
         }
-        if io.is(ORPHAN | LOST) {
+        if !self.watch_set(index, interest) {
             return Err(Status::EBADF);
         }
-        let still_paused = io.interest.is_empty() && interest.is_empty();
-        let edge = io.is(EDGE) && !interest.is_empty();
-        io.interest = interest;
-        io.state &= !(SPENT | HANGUP_TOLD);
-        let fd = io.fd;
+        Ok(())
+    }
+
+    /// Changes what is asked of a descriptor; false when the descriptor is known to be gone.
+    pub fn watch_set(&mut self, index: u32, interest: Events) -> bool {
+        let Some(Object::Io(Io { watch, .. }) | Object::Handler(Handler { watch, .. })) =
+            self.slots.get_mut(index).map(|slot| &mut slot.object)
+        else {
+            return false;
+        };
+        if watch.is(ORPHAN | LOST) {
+            return false;
+        }
+        let still_paused = watch.interest.is_empty() && interest.is_empty();
+        let edge = watch.is(EDGE) && !interest.is_empty();
+        watch.interest = interest;
+        watch.state &= !(SPENT | HANGUP_TOLD);
+        let fd = watch.fd;
         // A paused watcher that is paused once more is to hear of a hangup again, and an edge that is there already is to
         // be told: both take a call although the union stays the same.
         if let Some(descriptor) = self.descriptors.get(fd)
@@ -347,25 +389,33 @@ impl Core {
         }
         self.descriptors.note_change(fd);
         self.slots.refresh(index);
-        Ok(())
+        true
     }
 
     /// The number of the watched descriptor.
     pub fn io_fd(&self, index: u32) -> Result<RawFd> {
         match self.slots.get(index).map(|slot| &slot.object) {
-            Some(Object::Io(io)) => Ok(io.fd),
+            Some(Object::Io(io)) => Ok(io.watch.fd),
             _ => Err(Status::EHANDLE),
         }
     }
 
     /// Closes a watcher of either kind.
     pub fn watch_close(&mut self, index: u32) {
+        self.unwatch(index);
+        self.slots.remove(index);
+    }
+
+    /// Takes the slot `index` out of the watchers of its descriptor.
+    pub fn unwatch(&mut self, index: u32) {
         let Some(slot) = self.slots.get(index) else { return };
         let next = slot.next;
         let Some((fd, _)) = watch_parts(&slot.object) else { return };
         match &slot.object {
-            Object::Io(io) if io.is(ORPHAN) => self.slots.unlink(&mut self.descriptors.orphans, index),
-            Object::Io(io) if io.is(LOST) => {}
+            Object::Io(Io { watch, .. }) | Object::Handler(Handler { watch, .. }) if watch.is(ORPHAN) => {
+                self.slots.unlink(&mut self.descriptors.orphans, index)
+            }
+            Object::Io(Io { watch, .. }) | Object::Handler(Handler { watch, .. }) if watch.is(LOST) => {}
             Object::Child(Child { fd: GONE, told: false, .. }) => {
                 self.slots.unlink(&mut self.descriptors.orphans, index)
             }
@@ -382,7 +432,6 @@ impl Core {
                 }
             }
         }
-        self.slots.remove(index);
     }
 
     /// Takes a descriptor without watchers out of the demultiplexer.
@@ -410,8 +459,8 @@ impl Core {
         while let Some(slot) = self.slots.get_mut(index) {
             let next = slot.next;
             let waits = match &mut slot.object {
-                Object::Io(io) => {
-                    (io.state, io.opened_in) = (io.state | ORPHAN, self.batch_number);
+                Object::Io(Io { watch, .. }) | Object::Handler(Handler { watch, .. }) => {
+                    (watch.state, watch.opened_in) = (watch.state | ORPHAN, self.batch_number);
                     true
                 }
                 Object::Child(child) => {
@@ -461,6 +510,19 @@ impl Core {
     /// What operations wait for on a descriptor has changed.
     pub fn note_operations_changed(&mut self, fd: RawFd) {
         self.descriptors.note_change(fd);
+    }
+
+    /// The first watcher of a descriptor.
+    pub fn first_watcher(&mut self, fd: RawFd) -> u32 {
+        self.descriptors.get(fd).map_or(NONE, |descriptor| descriptor.watchers.head)
+    }
+
+    /// A descriptor is about to be closed by the handler that owned it, and is not watched by that one any more: others
+    /// that still use it are told that it is gone.
+    pub fn leave_descriptor(&mut self, fd: RawFd) {
+        if self.descriptors.get(fd).is_some_and(|descriptor| descriptor.registered) {
+            self.orphan(fd);
+        }
     }
 
     /// Whether watchers are open on a descriptor.
@@ -558,16 +620,23 @@ impl Core {
                 self.fan_out.next = slot.next;
                 let user_data = slot.user_data;
                 match &mut slot.object {
-                    Object::Io(io) if io.opened_in != self.batch_number => {
-                        let Some(events) = io.take(self.fan_out.events) else {
-                            if io.is(EDGE) {
+                    Object::Handler(handler) if handler.watch.opened_in != self.batch_number => {
+                        let Some(events) = handler.watch.take(self.fan_out.events) else { continue };
+                        let entry = handler.entry();
+                        self.statistics.events = self.statistics.events.wrapping_add(1);
+                        let (bits, occasion) = (self.slots.bits(index), Occasion::Ready(events));
+                        return Some(Call::Handler { entry, bits, occasion });
+                    }
+                    Object::Io(Io { callback, watch }) if watch.opened_in != self.batch_number => {
+                        let Some(events) = watch.take(self.fan_out.events) else {
+                            if watch.is(EDGE) {
                                 self.rearm(self.fan_out.fd); // paused for now: the edge is not to be lost
                             }
                             continue;
                         };
-                        let callback = io.callback;
-                        if io.is(SPENT) {
-                            let fd = io.fd;
+                        let callback = *callback;
+                        if watch.is(SPENT) {
+                            let fd = watch.fd;
                             self.descriptors.note_change(fd);
                             self.slots.refresh(index);
                         }
@@ -632,10 +701,13 @@ impl Core {
         let slot = self.slots.get_mut(index)?;
         let user_data = slot.user_data;
         let call = match &mut slot.object {
-            Object::Io(io) if io.opened_in != self.batch_number => {
-                io.state = (io.state & !ORPHAN) | LOST;
-                io.interest = Events::NONE;
-                Call::Io { callback: io.callback, bits, events: Events::ERROR, user_data }
+            Object::Io(Io { callback, watch }) if watch.opened_in != self.batch_number => {
+                watch.lose();
+                Call::Io { callback: *callback, bits, events: Events::ERROR, user_data }
+            }
+            Object::Handler(handler) if handler.watch.opened_in != self.batch_number => {
+                handler.watch.lose();
+                Call::Handler { entry: handler.entry(), bits, occasion: Occasion::Gone }
             }
             Object::Child(child) if child.opened_in != self.batch_number => {
                 let (callback, exit) = (child.callback, child.take_orphaned_end());

@@ -12,6 +12,7 @@
 //! | `operations.rs` | operations: the proactor's face; carried out by readiness |
 //! | `transfers.rs` | operations that the engine carries out |
 //! | `buffers.rs` | the library's buffers that operations receive into |
+//! | `handler.rs` | what layers above put into the loop |
 //! | `io.rs`, `signals.rs`, `children.rs`, `hooks.rs`, `timers.rs` | the kinds of sources |
 //! | `callback.rs` | the types of the caller's functions |
 //! | `fork.rs` | the locks around a fork |
@@ -27,6 +28,7 @@
 pub mod callback;
 pub mod core;
 pub mod handle;
+pub mod handler;
 pub mod place;
 pub mod slots;
 
@@ -247,7 +249,7 @@ impl Loop {
             loop {
                 let call = self.core()?.next_last_call();
                 let Some(call) = call else { break };
-                call.make(self.bits);
+                call.make(self);
                 if here.is_forked(self.place) {
                     self.phase.set(Phase::Idle); // a child that the function forked: it may close its copy itself
                     return Err(Status::EFORKED);
@@ -295,6 +297,17 @@ impl Loop {
     pub fn check_idle(&self) -> Result<()> {
         self.check_open()?;
         if self.phase.get() == Phase::Running { Err(Status::EREENTRANT) } else { Ok(()) }
+    }
+
+    /// The handle.
+    pub fn bits(&self) -> u64 {
+        self.bits
+    }
+
+    /// Whether the calling thread may go on with the loop: not in a child that the last callback forked.
+    #[inline]
+    pub fn is_ours(&self) -> bool {
+        place::is_owner(self.place)
     }
 
     /// The name of the engine.
@@ -417,7 +430,7 @@ impl Loop {
     /// Calls a function of the caller's, notes how long it took, and ends the run in a child that it forked.
     #[inline]
     fn call(&self, call: Call, begun: u64) -> Result<u64> {
-        call.make(self.bits);
+        call.make(self);
         if !place::is_owner(self.place) {
             return Err(Status::EFORKED);
         }

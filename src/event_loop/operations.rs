@@ -278,6 +278,13 @@ impl Operations {
         self.engine.owns(fd)
     }
 
+    /// Whether there are operations on a descriptor.
+    pub fn has_any(&self, fd: RawFd) -> bool {
+        self.queues
+            .get(fd as u32 as usize)
+            .is_some_and(|queues| !queues.reads.is_empty() || !queues.writes.is_empty() || !queues.others.is_empty())
+    }
+
     /// How many operations were accepted and not told.
     pub fn in_flight(&self) -> usize {
         self.in_flight
@@ -426,6 +433,9 @@ impl Core {
             && (first.ask.is_many() || ask.is_many())
         {
             return Err(Status::EBUSY);
+        }
+        if direction != Direction::Free && self.is_handled(fd) {
+            return Err(Status::EBUSY); // a stream's, or a listener's
         }
         let index = self.op_insert(fd, offset, ask, class, direction, callback, user_data)?;
         if let Some(queues) = self.operations.queues.get_mut(fd as u32 as usize) {

@@ -2,7 +2,7 @@
 
 use super::Loop;
 use super::core::Core;
-use super::slots::Object;
+use super::slots::{Kind, Object};
 use crate::status::{Result, Status};
 use crate::sys::clock::FOREVER;
 use crate::sys::descriptor::write_all;
@@ -77,7 +77,9 @@ impl Core {
     fn describe(&self, index: u32, object: &Object, line: &mut Line) -> core::result::Result<bool, fmt::Error> {
         let bits = self.slots.bits(index);
         match object {
-            Object::Io(io) => write!(line, "io {bits:#018x}: descriptor {}, interest {}", io.fd, io.interest.0)?,
+            Object::Io(io) => {
+                write!(line, "io {bits:#018x}: descriptor {}, interest {}", io.watch.fd, io.watch.interest.0)?
+            }
             Object::Timer(timer) => {
                 write!(line, "timer {bits:#018x}: ")?;
                 match self.timers.deadline(index).unwrap_or(FOREVER) {
@@ -90,6 +92,11 @@ impl Core {
             Object::Hook(hook) => write!(line, "hook {bits:#018x}: {:?}", hook.phase)?,
             Object::Op(op) => write!(line, "op {bits:#018x}: descriptor {}", op.fd())?,
             Object::Buffer(number) => write!(line, "buffer {bits:#018x}: number {number}")?,
+            Object::Handler(handler) => {
+                let kind = if handler.kind == Kind::Stream { "stream" } else { "listener" };
+                write!(line, "{kind} {bits:#018x}: descriptor {}, ", handler.watch.fd)?;
+                handler.describe(line)?;
+            }
             Object::Free { .. } | Object::Retired | Object::Loop => return Ok(false),
         }
         Ok(true)

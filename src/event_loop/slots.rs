@@ -9,6 +9,7 @@
 
 use super::children::Child;
 use super::handle::{MAX_INDEX, generation_of, index_of, pack};
+use super::handler::Handler;
 use super::hooks::Hook;
 use super::io::Io;
 use super::operations::Op;
@@ -45,6 +46,8 @@ pub enum Object {
     Op(Op),
     /// One of the library's buffers, by number, that the caller keeps.
     Buffer(u32),
+    /// An object of a layer above.
+    Handler(Handler),
 }
 
 /// The kind of object that a handle is expected to stand for.
@@ -64,11 +67,18 @@ pub enum Kind {
     Op,
     /// [`Object::Buffer`].
     Buffer,
+    /// [`Object::Handler`]: a listener.
+    Listener,
+    /// [`Object::Handler`]: a stream.
+    Stream,
 }
 
 impl Object {
     #[inline]
     fn is(&self, kind: Kind) -> bool {
+        if let Object::Handler(handler) = self {
+            return handler.kind == kind;
+        }
         matches!(
             (self, kind),
             (Object::Io(_), Kind::Io)
@@ -85,10 +95,11 @@ impl Object {
     #[inline]
     fn is_active(&self) -> bool {
         match self {
-            Object::Io(io) => io.is_active(),
+            Object::Io(io) => io.watch.is_active(),
             Object::Timer(timer) => timer.armed,
             Object::Child(child) => !child.told,
             Object::Op(op) => op.is_active(),
+            Object::Handler(handler) => handler.active,
             Object::Signal(_) | Object::Hook(_) => true,
             Object::Free { .. } | Object::Retired | Object::Loop | Object::Buffer(_) => false,
         }

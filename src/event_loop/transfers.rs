@@ -228,7 +228,7 @@ impl Core {
             },
             ended_by => i64::from(ended_by),
         };
-        self.complete(index, result);
+        self.finish(index, result);
     }
 
     /// The engine's last word on an operation, for now.

@@ -1,7 +1,9 @@
 //! Allocation that can fail: the caller gets `-ENOMEM`, never an abort.
 
 use crate::status::{Result, Status};
+use core::cell::Cell;
 use core::ffi::c_void;
+use core::ptr::NonNull;
 use std::alloc::{Layout, alloc};
 
 /// `Box::new` that reports when there is no memory.
@@ -31,6 +33,53 @@ pub fn reserve<T>(items: &mut Vec<T>, additional: usize) -> Result<()> {
 pub fn reserve_to<T>(items: &mut Vec<T>, len: usize) -> Result<()> {
     let missing = len.saturating_sub(items.len());
     reserve(items, missing)
+}
+
+/// A value with several owners, all in one thread at a time: `Rc` that reports when there is no memory.
+pub struct Shared<T>(NonNull<Counted<T>>);
+
+struct Counted<T> {
+    owners: Cell<usize>,
+    value: T,
+}
+
+impl<T> Shared<T> {
+    /// The value with its first owner.
+    pub fn new(value: T) -> Result<Shared<T>> {
+        let counted = try_box(Counted { owners: Cell::new(1), value })?;
+        Ok(Shared(NonNull::from(Box::leak(counted))))
+    }
+
+    fn counted(&self) -> &Counted<T> {
+        // SAFETY: the box lives as long as it has owners, and this is one of them. Nobody has it mutably.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Shared<T> {
+        let owners = &self.counted().owners;
+        owners.set(owners.get().saturating_add(1)); // memory ends long before the count does
+        Shared(self.0)
+    }
+}
+
+impl<T> core::ops::Deref for Shared<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.counted().value
+    }
+}
+
+impl<T> Drop for Shared<T> {
+    fn drop(&mut self) {
+        let owners = &self.counted().owners;
+        owners.set(owners.get().saturating_sub(1));
+        if owners.get() == 0 {
+            // SAFETY: `new` leaked this box, and this was its last owner.
+            drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+        }
+    }
 }
 
 /// The caller's pointer that gyre hands back with a callback and never looks behind.

@@ -19,5 +19,6 @@ pub mod memory;
 pub mod poll;
 pub mod process;
 pub mod signal;
+pub mod socket;
 pub mod thread;
 pub mod wakeup;

@@ -135,7 +135,7 @@ static void a_signal_of_the_hosts_ends_a_wait(void)
 
 /* ---- other loops ---- */
 
-enum { LOOPS = 4 };
+enum { ROUNDS = 8 };
 
 static void use_and_close_a_loop(void)
 {
@@ -147,10 +147,16 @@ static void use_and_close_a_loop(void)
     close_pair(stream.ends);
 }
 
+static void *use_and_close_one_too(void *argument)
+{
+    use_and_close_a_loop();
+    return argument;
+}
+
 static void after_a_loop_was_closed_the_waits_of_another_are_not_cut_short(void)
 {
     int round;
-    for (round = 0; round < 2 * LOOPS; round++) {
+    for (round = 0; round < ROUNDS; round++) {
         gyre_loop loop = open_loop();
         struct stream stream;
         gyre_timer timer;
@@ -163,6 +169,8 @@ static void after_a_loop_was_closed_the_waits_of_another_are_not_cut_short(void)
             CHECK_STATUS((int)result_of(loop, &stream.end), -ECANCELED);
         }
         use_and_close_a_loop();
+        if (round % 4 >= 2)
+            check_join(check_thread(use_and_close_one_too, NULL));
         begin = check_now();
         CHECK_OK(gyre_timer_open(loop, GYRE_MS(30), 0, count_timer, &ticks, &timer));
         CHECK(gyre_loop_turn(loop, GYRE_SEC(1)) >= 0);
@@ -242,7 +250,7 @@ static int open_ended_child(gyre_loop loop, struct company *company)
 
 static void a_flood_of_data_starves_no_other_source(void)
 {
-    enum { ROUNDS = 20, TURNS = 3 };
+    enum { TIMES = 20, TURNS = 3 };
     gyre_loop loop = open_loop();
     struct company company;
     struct poster poster;
@@ -252,7 +260,7 @@ static void a_flood_of_data_starves_no_other_source(void)
     gyre_timer timer;
     pthread_t thread;
     size_t flooded = 0;
-    int ends[2], pipe_ends[2], round, turn, rounds = CHECK_SCALED(ROUNDS) + 1;
+    int ends[2], pipe_ends[2], round, turn, rounds = CHECK_SCALED(TIMES) + 1;
     memset(&company, 0, sizeof company);
     make_socketpair(ends);
     make_pipe(pipe_ends);
@@ -432,7 +440,7 @@ static void wait_and_run(gyre_loop loop, enum host host)
 
 static void be_host(enum host host)
 {
-    enum { ROUNDS = 50 };
+    enum { VISITS = 50 };
     gyre_loop loop = open_loop();
     struct visitor visitor;
     struct outcome outcome;
@@ -444,7 +452,7 @@ static void be_host(enum host host)
     listener = make_listener(8, &visitor.address);
     visitor.loop = loop;
     visitor.fd = ends[1];
-    visitor.rounds = CHECK_SCALED(ROUNDS);
+    visitor.rounds = CHECK_SCALED(VISITS);
     visitor.served = 0;
     CHECK_OK(gyre_op_recv_many(loop, ends[0], serve_visitor, &visitor, NULL));
     CHECK_OK(gyre_op_accept_many(loop, listener, serve_visitor, &visitor, NULL));

@@ -368,6 +368,63 @@ static void tens_of_thousands_of_held_buffers_keep_their_bytes(void)
     close_stream(&stream);
 }
 
+/* ---- more results at once than there is room for ---- */
+
+enum { MASS = 250, SHARE = 40 };
+
+static struct stream mass[MASS];
+
+/* In a callback, so that all of them reach the kernel together. */
+static void start_mass(gyre_loop loop, void *user_data)
+{
+    int i;
+    (void)user_data;
+    for (i = 0; i < MASS; i++)
+        start(loop, &mass[i]);
+}
+
+static size_t told_of_mass(void)
+{
+    size_t total = 0;
+    int i;
+    for (i = 0; i < MASS; i++)
+        total += mass[i].told;
+    return total;
+}
+
+static void ten_thousand_results_of_one_turn_are_all_told(void)
+{
+    static struct hoard mine;
+    gyre_loop loop = open_loop_with_buffers(1, 16384);
+    struct stream stream;
+    int i;
+    memset(&mine, 0, sizeof mine);
+    open_stream(&stream);
+    CHECK_OK(gyre_op_recv_many(loop, stream.ends[0], hoard, &mine, &mine.op));
+    while (mine.held < MASS * SHARE) { /* so many buffers are there from now on */
+        put_bytes(&stream, 64);
+        RUN_UNTIL(loop, mine.told == stream.put);
+    }
+    check_hoard_and_release(&mine);
+    for (i = 0; i < MASS; i++) {
+        open_stream(&mass[i]);
+        put_bytes(&mass[i], SHARE);
+    }
+    CHECK_OK(gyre_loop_post(loop, start_mass, NULL));
+    RUN_UNTIL(loop, told_of_mass() == MASS * SHARE);
+    for (i = 0; i < MASS; i++) {
+        put_bytes(&mass[i], SHARE);
+        put_end(&mass[i]);
+    }
+    for (i = 0; i < MASS; i++) {
+        CHECK_EQ(result_of(loop, &mass[i].end), 0);
+        CHECK_EQ(mass[i].told, 2 * SHARE);
+        close_stream(&mass[i]);
+    }
+    close_loop(loop);
+    close_stream(&stream);
+}
+
 /* ---- paused with results on their way ---- */
 
 enum { BUFFERS = 8, PIECE = 4 };
@@ -1079,6 +1136,7 @@ int main(void)
     RUN(what_a_paused_stream_has_taken_starves_no_other);
     RUN(a_flood_that_takes_every_buffer_starves_no_other);
     RUN(tens_of_thousands_of_held_buffers_keep_their_bytes);
+    RUN(ten_thousand_results_of_one_turn_are_all_told);
     RUN(a_paused_stream_tells_nothing_and_then_all_in_order_and_the_end_last);
     RUN(a_paused_stream_ends_once_after_all_that_was_taken);
     RUN(a_run_tells_the_end_of_a_paused_stream_that_is_cancelled);

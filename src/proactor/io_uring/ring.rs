@@ -5,8 +5,9 @@ use crate::status::{Result, Status};
 use crate::sys::clock::{FOREVER, monotonic_ns};
 use crate::sys::thread;
 use crate::sys::wakeup::Wakeup;
+use core::cell::Cell;
 use core::mem::ManuallyDrop;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
+use core::sync::atomic::{AtomicBool, Ordering, fence};
 use io_uring::{EnterFlags, IoUring, Probe, opcode, types};
 
 use once_cell::sync::OnceCell;
@@ -123,22 +124,26 @@ fn try_modes() -> Result<Abilities> {
     result
 }
 
-/// When a ring last ended in this process, in nanoseconds of the monotonic clock, and which thread had used it.
-static LAST_END: AtomicU64 = AtomicU64::new(0);
-static LAST_USER: AtomicUsize = AtomicUsize::new(0);
+/// Whether a ring has ended in this process.
+static ONE_HAS_ENDED: AtomicBool = AtomicBool::new(false);
+
+thread_local! {
+    /// When the last ring that this thread used has ended, in nanoseconds of the monotonic clock; 0 for never.
+    static LAST_END: Cell<u64> = const { Cell::new(0) };
+}
 
 /// How long after a ring's end the kernel may interrupt the thread that used it.
 const AFTERMATH_NS: u64 = 1_000_000_000;
 
-/// Whether the ring that ended last in this process was the calling thread's.
+/// Whether a ring that the calling thread used has ended.
 #[inline]
 pub fn ring_has_ended() -> bool {
-    LAST_USER.load(Ordering::Relaxed) == thread::current()
+    ONE_HAS_ENDED.load(Ordering::Relaxed) && LAST_END.get() != 0
 }
 
 /// Whether a wait that was interrupted now may have been so because a ring has ended, and not by a signal.
 pub fn ring_interrupts(now: u64) -> bool {
-    ring_has_ended() && now.saturating_sub(LAST_END.load(Ordering::Relaxed)) < AFTERMATH_NS
+    ring_has_ended() && now.saturating_sub(LAST_END.get()) < AFTERMATH_NS
 }
 
 /// The arguments of a wait: `struct io_uring_getevents_arg` of linux/io_uring.h.
@@ -271,8 +276,10 @@ impl Drop for Ring {
         } else {
             // SAFETY: dropped once, and not used afterwards.
             unsafe { ManuallyDrop::drop(&mut self.uring) };
-            LAST_END.store(monotonic_ns(), Ordering::Relaxed);
-            LAST_USER.store(self.thread, Ordering::Relaxed);
+            if self.thread == thread::current() {
+                LAST_END.set(monotonic_ns());
+                ONE_HAS_ENDED.store(true, Ordering::Relaxed);
+            }
         }
     }
 }
