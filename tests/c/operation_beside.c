@@ -624,6 +624,77 @@ static void a_loop_whose_thread_has_ended_is_closed_by_another(void)
     CHECK_SYS(close(estate.file));
 }
 
+/* A send that goes from thread to thread, each of which ends when the peer has got some more. */
+struct parcel {
+    gyre_loop loop;
+    struct outcome outcome;
+    int ends[2];
+    size_t got, got_before; /* of the pattern, by the peer */
+};
+
+enum { PARCEL = 4 * 1024 * 1024, STAGES = 3 };
+
+static unsigned char parcel_bytes[PARCEL];
+
+static void take_parcel(struct parcel *parcel)
+{
+    static unsigned char part[65536];
+    ssize_t got = recv(parcel->ends[1], part, sizeof part, MSG_DONTWAIT);
+    if (got > 0) {
+        check_pattern(part, (size_t)got, parcel->got);
+        parcel->got += (size_t)got;
+    }
+}
+
+static void *carry_parcel(void *argument)
+{
+    struct parcel *parcel = (struct parcel *)argument;
+    if (parcel->loop.bits == 0) {
+        parcel->loop = open_loop();
+        start_send(parcel->loop, parcel->ends[0], parcel_bytes, PARCEL, GYRE_SEND_ALL, &parcel->outcome);
+    } else {
+        CHECK_OK(gyre_loop_claim(parcel->loop));
+    }
+    while (parcel->got < parcel->got_before + PARCEL / (STAGES + 1)) {
+        one_turn(parcel->loop);
+        take_parcel(parcel);
+    }
+    parcel->got_before = parcel->got;
+    CHECK_EQ(parcel->outcome.calls, 0);
+    return NULL;
+}
+
+static void a_send_all_goes_on_where_the_thread_that_ended_left_it(void)
+{
+    int is_cancelled, stage;
+    size_t i;
+    for (i = 0; i < PARCEL; i++)
+        parcel_bytes[i] = pattern(i);
+    for (is_cancelled = 0; is_cancelled < 2; is_cancelled++) {
+        struct parcel parcel;
+        memset(&parcel, 0, sizeof parcel);
+        make_socketpair(parcel.ends);
+        for (stage = 0; stage < STAGES; stage++)
+            check_join(check_thread(carry_parcel, &parcel));
+        CHECK_OK(gyre_loop_claim(parcel.loop));
+        if (is_cancelled) {
+            one_turn(parcel.loop);
+            CHECK_OK(gyre_op_cancel(parcel.outcome.op));
+        }
+        while (parcel.outcome.calls == 0) {
+            one_turn(parcel.loop);
+            if (!is_cancelled)
+                take_parcel(&parcel);
+        }
+        while (bytes_in(parcel.ends[1]) > 0)
+            take_parcel(&parcel);
+        CHECK_EQ(parcel.outcome.result, parcel.got); /* in all, whoever sent it */
+        CHECK(is_cancelled ? parcel.got < PARCEL : parcel.got == PARCEL);
+        close_loop(parcel.loop);
+        close_pair(parcel.ends);
+    }
+}
+
 /* Two threads that both live and take turns with a loop. */
 struct relay {
     gyre_loop loop;
@@ -756,6 +827,7 @@ int main(void)
     RUN(runs_that_do_not_wait_miss_nothing);
     RUN(a_loop_whose_thread_has_ended_goes_on_in_another);
     RUN(a_loop_whose_thread_has_ended_is_closed_by_another);
+    RUN(a_send_all_goes_on_where_the_thread_that_ended_left_it);
     RUN(a_loop_without_operations_is_handed_to_and_fro);
     RUN(a_fork_with_receives_in_flight_leaves_the_parents_alone);
     return 0;

@@ -833,6 +833,28 @@ static void a_stream_that_waits_for_a_buffer_is_ended_like_any(void)
     }
 }
 
+/* What was submitted is about the file that the number stood for then, also when nothing has run since. */
+static void a_number_that_is_reused_before_the_first_turn_brings_no_foreign_data(void)
+{
+    gyre_loop loop = open_loop_with_buffers(SIZE, FEW);
+    struct stream stream, other;
+    char byte;
+    open_stream(&stream);
+    open_stream(&other);
+    start(loop, &stream);
+    replace_descriptor(stream.ends[0], other.ends[0]);
+    put_byte(other.ends[1]);
+    let_pass(loop, GYRE_MS(1));
+    if (stream.end.calls == 0) /* an engine may have seen it */
+        CHECK_OK(gyre_op_cancel(stream.end.op));
+    CHECK(result_of(loop, &stream.end) <= 0);
+    CHECK_EQ(stream.pieces, 0);
+    CHECK_EQ(recv(other.witness, &byte, 1, MSG_DONTWAIT), 1);
+    close_loop(loop);
+    close_stream(&stream);
+    close_stream(&other);
+}
+
 /* ---- the loop's close ---- */
 
 static void check_is_closing(gyre_loop loop, struct stream *stream)
@@ -1050,7 +1072,7 @@ static void *read_slowly(void *argument)
 
 static void a_send_all_that_is_ended_half_way_tells_what_the_peer_got(void)
 {
-    size_t len = BULK / (check_small() ? 16 : 1), i;
+    size_t len = BULK / (check_small() ? 2 : 1), i; /* more than TCP keeps for a peer that does not read */
     int tcp, by_deadline;
     for (i = 0; i < len; i++)
         bulk[i] = pattern(i);
@@ -1146,6 +1168,7 @@ int main(void)
     RUN(a_cancel_in_the_callback_of_its_own_data_loses_nothing);
     RUN(a_stream_ended_in_anothers_callback_with_results_untold_loses_nothing);
     RUN(a_stream_that_waits_for_a_buffer_is_ended_like_any);
+    RUN(a_number_that_is_reused_before_the_first_turn_brings_no_foreign_data);
     RUN(closing_the_loop_tells_what_was_taken_and_then_the_end);
     RUN(a_paused_accept_many_loses_no_connection);
     RUN(an_accept_many_that_ends_tells_each_connection_that_was_taken);
