@@ -10,7 +10,6 @@
 #define _GNU_SOURCE
 #include "operation.h"
 
-#include <poll.h>
 #include <sched.h>
 
 /* ---- streams ---- */
@@ -495,8 +494,6 @@ static void a_paused_stream_tells_nothing_and_then_all_in_order_and_the_end_last
             if (!with_end)
                 put_bytes(&stream, 5 * PIECE);
             let_pass(loop, GYRE_MS(1));
-            if (!with_end)
-                CHECK(bytes_in(stream.witness) >= 5 * PIECE); /* which stays with the kernel */
             resume_stream(&stream);
             if (with_end)
                 CHECK_EQ(result_of(loop, &stream.end), 0);
@@ -970,19 +967,14 @@ static void a_paused_accept_many_loses_no_connection(void)
 {
     gyre_loop loop = open_loop();
     struct hall hall;
-    struct pollfd waiting;
     open_hall(loop, &hall);
     one_turn(loop);
     knock(&hall, 0, CLIENTS / 2);
     hall.pause_at = 2;
     RUN_UNTIL(loop, hall.silent);
-    one_turn(loop);
     knock(&hall, CLIENTS / 2, CLIENTS);
     let_pass(loop, GYRE_MS(2));
     CHECK_EQ(hall.accepted, 2);
-    waiting.fd = hall.witness;
-    waiting.events = POLLIN;
-    CHECK_EQ(poll(&waiting, 1, 0), 1); /* those that came meanwhile are with the kernel */
     hall.silent = 0;
     hall.pause_at = 4; /* half way through what may have been taken already */
     CHECK_OK(gyre_op_resume(hall.end.op));
